@@ -1,0 +1,47 @@
+//! What stands behind the proxy: one seam, a tower `Service` from request to response, and the two kinds that fill it.
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use tower::util::BoxCloneSyncService;
+
+/// Any error of a streaming body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A streaming body on either side of the proxy.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The seam. A request's URI is in origin form (`/db/doc?x=y`), exactly as the client spelt it.
+pub type UpstreamService = BoxCloneSyncService<Request<Body>, Response<Body>, Error>;
+
+/// A CouchDB, or what stands for one.
+#[derive(Clone)]
+pub struct Upstream {
+    /// Sends one request; cheap to clone.
+    pub service: UpstreamService,
+    /// The `Authorization` of the service account, for requests the proxy makes on its own behalf.
+    pub account: Option<HeaderValue>,
+    /// For people: the URL without its credentials, or `embedded (./data)`.
+    pub name: String,
+}
+
+/// No response came from the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The upstream could not be reached.
+    #[error("the upstream {name} cannot be reached: {source}")]
+    Unreachable {
+        /// As [`Upstream::name`].
+        name: String,
+        /// What the transport said.
+        source: BoxError,
+    },
+    /// The connection broke, or nothing came for longer than the idle timeout.
+    #[error("the upstream {name} did not answer: {source}")]
+    Broken {
+        /// As [`Upstream::name`].
+        name: String,
+        /// What the transport said.
+        source: BoxError,
+    },
+}
