@@ -5,4 +5,5 @@
 //! are the shell that does I/O.
 
 pub mod couch;
+pub mod schema;
 pub mod upstream;

@@ -1,0 +1,27 @@
+//! What the apps agree on: classes, how their documents are named, and which classes lenses tie together.
+
+pub mod class;
+pub mod pattern;
+pub mod registry;
+
+pub use class::{Class, ClassId, ClassName, InvalidClassName};
+pub use pattern::{IdPattern, InvalidPattern};
+pub use registry::{Direction, Registry, Step};
+
+/// Something wrong in a schema file: told to people by `chesterfield check`, never a panic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// Where in its file, as a JSON pointer (`/steps/2/field`); empty for the whole file.
+    pub at: String,
+    /// What is wrong.
+    pub what: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+impl Flaw {
+    /// A flaw at a place of a file.
+    pub fn new(at: impl Into<String>, what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { at: at.into(), what: what.into(), mend: mend.into() }
+    }
+}
