@@ -5,5 +5,6 @@
 //! are the shell that does I/O.
 
 pub mod couch;
+pub mod lens;
 pub mod schema;
 pub mod upstream;

@@ -1,6 +1,9 @@
 //! A document as CouchDB writes it: its special members apart from its fields, whose values keep their source text.
 
-use std::fmt;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -76,28 +79,35 @@ impl Fields {
 
     /// The same fields with equal values, in any order. Values of different text are compared as JSON.
     pub fn same_as(&self, other: &Self) -> bool {
+        let others: HashMap<&str, &RawValue> = other.iter().collect();
         self.0.len() == other.0.len()
-            && self.iter().all(|(name, value)| other.get(name).is_some_and(|others| same_value(value, others)))
+            && self
+                .iter()
+                .all(|(name, value)| others.get(name).is_some_and(|other| same_value(value, other)))
     }
 }
 
 /// Equal as JSON, whatever the text. What does not parse (a number beyond `f64`, say) is compared as text.
 pub fn same_value(a: &RawValue, b: &RawValue) -> bool {
-    a.get() == b.get()
-        || matches!((parse(a), parse(b)), (Some(a), Some(b)) if a == b)
+    a.get() == b.get() || matches!((parse(a), parse(b)), (Some(a), Some(b)) if a == b)
 }
 
 fn parse(value: &RawValue) -> Option<serde_json::Value> {
     serde_json::from_str(value.get()).ok()
 }
 
-impl<K: AsRef<str>> FromIterator<(K, Box<RawValue>)> for Fields {
+impl<K: Into<Box<str>>> FromIterator<(K, Box<RawValue>)> for Fields {
+    /// Of a doubled name the last value stays, as in CouchDB.
     fn from_iter<I: IntoIterator<Item = (K, Box<RawValue>)>>(fields: I) -> Self {
-        let mut all = Self::default();
-        for (name, value) in fields {
-            all.set(name.as_ref(), value);
+        let mut all: Vec<(Box<str>, Box<RawValue>)> =
+            fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let last: HashMap<&str, usize> = all.iter().enumerate().map(|(n, (name, _))| (&**name, n)).collect();
+        if last.len() < all.len() {
+            let keep: HashSet<usize> = last.into_values().collect();
+            let mut n = 0..;
+            all.retain(|_| n.next().is_some_and(|n| keep.contains(&n)));
         }
-        all
+        Self(all)
     }
 }
 
@@ -125,6 +135,7 @@ impl<'de> Deserialize<'de> for Document {
 
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Document, A::Error> {
                 let mut document = Document::default();
+                let mut fields: Vec<(Box<str>, Box<RawValue>)> = Vec::new();
                 while let Some(name) = members.next_key::<std::borrow::Cow<'de, str>>()? {
                     match &*name {
                         "_id" => document.id = Some(members.next_value()?),
@@ -138,9 +149,10 @@ impl<'de> Deserialize<'de> for Document {
                         special if special.starts_with('_') => {
                             members.next_value::<IgnoredAny>()?;
                         }
-                        field => document.fields.set(field, members.next_value()?),
+                        field => fields.push((field.into(), members.next_value()?)),
                     }
                 }
+                document.fields = fields.into_iter().collect();
                 Ok(document)
             }
         }
@@ -159,7 +171,10 @@ impl Serialize for Document {
         }
         if let Some(newest) = self.revisions.first() {
             let ids: Vec<&str> = self.revisions.iter().map(Rev::hash).collect();
-            map.serialize_entry("_revisions", &serde_json::json!({"start": newest.generation(), "ids": ids}))?;
+            map.serialize_entry(
+                "_revisions",
+                &serde_json::json!({"start": newest.generation(), "ids": ids}),
+            )?;
         }
         if self.deleted {
             map.serialize_entry("_deleted", &true)?;
@@ -176,7 +191,11 @@ impl Serialize for Document {
 
 impl Revisions {
     fn newest_first(self) -> Vec<Rev> {
-        (1..=self.start).rev().zip(self.ids).map(|(generation, hash)| Rev::new(generation, &hash)).collect()
+        (1..=self.start)
+            .rev()
+            .zip(self.ids)
+            .map(|(generation, hash)| Rev::new(generation, &hash))
+            .collect()
     }
 }
 
@@ -190,7 +209,8 @@ mod tests {
 
     #[test]
     fn keeps_the_source_text_of_values() {
-        let text = r#"{"_id":"a","n":1.0,"big":9007199254740993,"exp":1e2,"neg":-0.0,"o":{"z":1, "a":2},"k\"ey":"\u00e9"}"#;
+        let text =
+            r#"{"_id":"a","n":1.0,"big":9007199254740993,"exp":1e2,"neg":-0.0,"o":{"z":1, "a":2},"k\"ey":"\u00e9"}"#;
         assert_eq!(serde_json::to_string(&document(text)).unwrap(), text);
     }
 

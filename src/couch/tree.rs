@@ -33,7 +33,10 @@ pub struct RevTree<C> {
 
 impl<C> Default for RevTree<C> {
     fn default() -> Self {
-        Self { nodes: Vec::new(), by_rev: HashMap::new() }
+        Self {
+            nodes: Vec::new(),
+            by_rev: HashMap::new(),
+        }
     }
 }
 
@@ -80,12 +83,15 @@ impl<C: Content> RevTree<C> {
 
     /// The path of `node` does not reach back to generation 1: `_revs_limit` has cut it.
     pub fn is_stemmed(&self, node: NodeId) -> bool {
-        self.path(node).last().is_some_and(|root| self.rev(root).generation() > 1)
+        self.path(node)
+            .last()
+            .is_some_and(|root| self.rev(root).generation() > 1)
     }
 
     /// Nodes without a successor whose body is known.
     pub fn leaves(&self) -> impl Iterator<Item = NodeId> {
-        self.nodes().filter(|&n| !self.nodes[n].is_inner && self.nodes[n].content.is_known())
+        self.nodes()
+            .filter(|&n| !self.nodes[n].is_inner && self.nodes[n].content.is_known())
     }
 
     /// Leaves that are no tombstones.
@@ -96,7 +102,8 @@ impl<C: Content> RevTree<C> {
     /// The leaf that CouchDB shows: live before deleted, then the highest generation, then the highest hash
     /// (documentation, "Replication and conflict model").
     pub fn winner(&self) -> Option<NodeId> {
-        self.leaves().max_by_key(|&n| (!self.nodes[n].content.is_tombstone(), &self.nodes[n].rev))
+        self.leaves()
+            .max_by_key(|&n| (!self.nodes[n].content.is_tombstone(), &self.nodes[n].rev))
     }
 
     /// Adds a path, newest first, as `new_edits: false` does; `content` makes what stands at a node that is new.
@@ -110,7 +117,12 @@ impl<C: Content> RevTree<C> {
                 None => {
                     let node = self.nodes.len();
                     self.by_rev.insert(rev.clone(), node);
-                    self.nodes.push(Node { rev: rev.clone(), parent: None, is_inner: false, content: content(rev) });
+                    self.nodes.push(Node {
+                        rev: rev.clone(),
+                        parent: None,
+                        is_inner: false,
+                        content: content(rev),
+                    });
                     (node, false)
                 }
             };
@@ -172,7 +184,10 @@ mod tests {
 
     #[test]
     fn the_longer_path_wins_then_the_higher_hash() {
-        assert_eq!(winner(&tree(&[("2-b 1-a", Is::Live), ("3-d 2-c 1-a", Is::Live)])), "3-d");
+        assert_eq!(
+            winner(&tree(&[("2-b 1-a", Is::Live), ("3-d 2-c 1-a", Is::Live)])),
+            "3-d"
+        );
         assert_eq!(winner(&tree(&[("2-b 1-a", Is::Live), ("2-c 1-a", Is::Live)])), "2-c");
     }
 

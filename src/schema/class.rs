@@ -48,7 +48,10 @@ impl FromStr for ClassName {
         if schema.is_empty() {
             return Err(invalid());
         }
-        Ok(Self { schema: schema.into(), major: major.parse().map_err(|_| invalid())? })
+        Ok(Self {
+            schema: schema.into(),
+            major: major.parse().map_err(|_| invalid())?,
+        })
     }
 }
 

@@ -22,6 +22,10 @@ pub struct Flaw {
 impl Flaw {
     /// A flaw at a place of a file.
     pub fn new(at: impl Into<String>, what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { at: at.into(), what: what.into(), mend: mend.into() }
+        Self {
+            at: at.into(),
+            what: what.into(),
+            mend: mend.into(),
+        }
     }
 }

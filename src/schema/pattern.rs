@@ -36,7 +36,9 @@ pub enum InvalidPattern {
 impl IdPattern {
     /// Reads a pattern, putting the class's own names in place.
     pub fn new(text: &str, class: &ClassName) -> Result<Self, InvalidPattern> {
-        let filled = text.replace("{schema}", &class.schema).replace("{version}", &class.major.to_string());
+        let filled = text
+            .replace("{schema}", &class.schema)
+            .replace("{version}", &class.major.to_string());
         let (prefix, suffix) = match filled.split_once(KEY) {
             Some((prefix, suffix)) => (prefix.to_owned(), Some(suffix.to_owned())),
             None => (filled, None),
@@ -49,7 +51,11 @@ impl IdPattern {
             return Err(InvalidPattern::UnknownPlaceholder(text.to_owned()));
         }
         if prefix.is_empty() && rest.is_empty() {
-            return Err(if suffix.is_some() { InvalidPattern::Everything } else { InvalidPattern::Reserved(text.to_owned()) });
+            return Err(if suffix.is_some() {
+                InvalidPattern::Everything
+            } else {
+                InvalidPattern::Reserved(text.to_owned())
+            });
         }
         if prefix.starts_with('_') {
             return Err(InvalidPattern::Reserved(text.to_owned()));
@@ -124,7 +130,14 @@ mod tests {
         assert_eq!(default.key("todo-item:abc:v:2"), Some("abc"));
         assert_eq!(default.key("todo-item:a:v:2:v:2"), Some("a:v:2"));
         assert_eq!(default.id("abc"), "todo-item:abc:v:2");
-        for other in ["todo-item:abc:v:1", "todo-item:abc:v:22", "todo-item::v:2", "todo-item:v:2", "x", ""] {
+        for other in [
+            "todo-item:abc:v:1",
+            "todo-item:abc:v:22",
+            "todo-item::v:2",
+            "todo-item:v:2",
+            "x",
+            "",
+        ] {
             assert_eq!(default.key(other), None, "{other}");
         }
     }

@@ -49,6 +49,14 @@ impl Step {
 impl Direction {
     /// Both ways.
     pub const BOTH: [Direction; 2] = [Direction::Up, Direction::Down];
+
+    /// The other way.
+    pub const fn reverse(self) -> Self {
+        match self {
+            Direction::Up => Direction::Down,
+            Direction::Down => Direction::Up,
+        }
+    }
 }
 
 impl Registry {
@@ -70,9 +78,21 @@ impl Registry {
         for (class, &entity) in entity_of.iter().enumerate() {
             entities[entity].push(ClassId(class));
         }
-        let reach = (0..classes.len()).map(|origin| reach(ClassId(origin), classes.len(), &steps)).collect();
-        let is_finest = (0..classes.len()).map(|c| !steps.iter().any(|s| s.old.contains(&ClassId(c)))).collect();
-        Ok(Self { classes, steps, by_specificity, entities, entity_of, reach, is_finest })
+        let reach = (0..classes.len())
+            .map(|origin| reach(ClassId(origin), classes.len(), &steps))
+            .collect();
+        let is_finest = (0..classes.len())
+            .map(|c| !steps.iter().any(|s| s.old.contains(&ClassId(c))))
+            .collect();
+        Ok(Self {
+            classes,
+            steps,
+            by_specificity,
+            entities,
+            entity_of,
+            reach,
+            is_finest,
+        })
     }
 
     /// The class with this id.
@@ -92,7 +112,9 @@ impl Registry {
 
     /// The class of a document and its key, told by the id alone; the most specific pattern wins.
     pub fn classify<'a>(&self, doc_id: &'a str) -> Option<(ClassId, &'a str)> {
-        self.by_specificity.iter().find_map(|&c| Some((c, self.classes[c.0].pattern.key(doc_id)?)))
+        self.by_specificity
+            .iter()
+            .find_map(|&c| Some((c, self.classes[c.0].pattern.key(doc_id)?)))
     }
 
     /// The classes that lenses tie to `class`, itself included, in the order of declaration. One class alone is never
@@ -131,7 +153,9 @@ fn ambiguous(classes: &[Class], flaws: &mut Vec<Flaw>) {
                     format!("class {} is declared twice", a.name),
                     "keep one schema for each major version",
                 ));
-            } else if a.pattern.overlaps(&b.pattern) && a.pattern.is_within(&b.pattern) == b.pattern.is_within(&a.pattern) {
+            } else if a.pattern.overlaps(&b.pattern)
+                && a.pattern.is_within(&b.pattern) == b.pattern.is_within(&a.pattern)
+            {
                 flaws.push(Flaw::new(
                     "",
                     format!("ids of {} and {} cannot be told apart", b.name, a.name),
@@ -162,7 +186,10 @@ fn tie(classes: &[Class], steps: &[Step], flaws: &mut Vec<Flaw>) -> Vec<usize> {
             if a.pattern.is_keyed() != b.pattern.is_keyed() {
                 flaws.push(Flaw::new(
                     "",
-                    format!("a lens ties {} and {}, but only one of them has a key in its id", a.name, b.name),
+                    format!(
+                        "a lens ties {} and {}, but only one of them has a key in its id",
+                        a.name, b.name
+                    ),
                     "documents tied by a lens share their key: put `{key}` into both patterns or into none",
                 ));
             }
@@ -241,14 +268,25 @@ mod tests {
         assert_eq!(registry.classify("plain"), None);
         assert_eq!(registry.entity_ids(ClassId(1), "a:v:3"), None);
         let ids = registry.entity_ids(ClassId(1), "a").unwrap();
-        assert_eq!(ids, ["todo-item:a", "todo-item:a:v:2", "todo-item:a:v:3", "todo-item-status:a:v:1"]);
+        assert_eq!(
+            ids,
+            [
+                "todo-item:a",
+                "todo-item:a:v:2",
+                "todo-item:a:v:3",
+                "todo-item-status:a:v:1"
+            ]
+        );
         assert_eq!(registry.entity(ClassId(4)), [ClassId(4)]);
     }
 
     #[test]
     fn refuses_cycles_and_ids_that_cannot_be_told_apart() {
         let classes = vec![class("a@1", DEFAULT), class("a@2", DEFAULT), class("a@3", DEFAULT)];
-        let step = |a, b| Step { old: vec![ClassId(a)], new: vec![ClassId(b)] };
+        let step = |a, b| Step {
+            old: vec![ClassId(a)],
+            new: vec![ClassId(b)],
+        };
         let flaws = Registry::new(classes, vec![step(0, 1), step(1, 2), step(0, 2)]).unwrap_err();
         assert!(flaws[0].what.contains("a@3 twice"), "{flaws:?}");
         let flaws = Registry::new(vec![class("a@1", "a:{key}"), class("b@1", "{key}:b")], vec![]).unwrap_err();
