@@ -6,5 +6,6 @@
 
 pub mod couch;
 pub mod lens;
+pub mod reconcile;
 pub mod schema;
 pub mod upstream;
