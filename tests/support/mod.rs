@@ -240,6 +240,11 @@ impl Wire {
         std::mem::replace(&mut self.buffer, rest)
     }
 
+    /// What was read beyond the last message.
+    pub fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Waits until the other end closes; what it still sends is dropped.
     pub async fn closed(&mut self) {
         let mut rest = [0; 4096];
