@@ -5,6 +5,7 @@
 //! are the shell that does I/O.
 
 pub mod couch;
+pub mod fanout;
 pub mod lens;
 pub mod proxy;
 pub mod reconcile;
