@@ -1,10 +1,11 @@
 //! A migrating reverse proxy for CouchDB: documents live in every supported schema version at once, a write in any
 //! version is carried into all others, and each app replicates only the versions it can use.
 //!
-//! Dependencies point downwards: [`couch`], [`schema`], [`lens`] and [`reconcile`] are pure, `proxy` and `upstream`
+//! Dependencies point downwards: [`couch`], [`schema`], [`lens`] and [`reconcile`] are pure, [`proxy`] and [`upstream`]
 //! are the shell that does I/O.
 
 pub mod couch;
 pub mod lens;
+pub mod proxy;
 pub mod schema;
 pub mod upstream;

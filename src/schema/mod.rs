@@ -1,10 +1,13 @@
-//! What the apps agree on: classes, how their documents are named, and which classes lenses tie together.
+//! What the apps agree on: classes, how their documents are named, which classes lenses tie
+//! together, and what each app version works with.
 
 pub mod class;
+pub mod manifest;
 pub mod pattern;
 pub mod registry;
 
 pub use class::{Class, ClassId, ClassName, InvalidClassName};
+pub use manifest::{AppManifest, AppVersion, Apps, Manifest, Newer, VersionError};
 pub use pattern::{IdPattern, InvalidPattern};
 pub use registry::{Direction, Registry, Step};
 

@@ -1,9 +1,17 @@
 //! What stands behind the proxy: one seam, a tower `Service` from request to response, and the two kinds that fill it.
 
+use std::time::Duration;
+
+use ::http::{HeaderValue, Request, Response};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use futures_util::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
-use tower::util::BoxCloneSyncService;
+use tower::{Service, util::BoxCloneSyncService};
+
+pub mod http;
+mod idle;
+
+pub use self::http::{InvalidUrl, Timeouts, http};
 
 /// Any error of a streaming body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -25,6 +33,17 @@ pub struct Upstream {
     pub name: String,
 }
 
+impl Upstream {
+    /// Sends one request. A service of the seam is ready at any time: what has to wait, waits in the answer's future.
+    pub fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Error>> {
+        self.service.clone().call(request)
+    }
+}
+
+/// A mark in a request's extensions: its answer may rightly stay silent for any time, so no idle timeout applies.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveFeed;
+
 /// No response came from the upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,7 +55,15 @@ pub enum Error {
         /// What the transport said.
         source: BoxError,
     },
-    /// The connection broke, or nothing came for longer than the idle timeout.
+    /// Nothing came for longer than the idle timeout.
+    #[error("the upstream {name} sent nothing for {after:?}")]
+    TimedOut {
+        /// As [`Upstream::name`].
+        name: String,
+        /// The idle timeout.
+        after: Duration,
+    },
+    /// The connection broke.
     #[error("the upstream {name} did not answer: {source}")]
     Broken {
         /// As [`Upstream::name`].

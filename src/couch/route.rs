@@ -1,0 +1,476 @@
+//! Which endpoint of CouchDB a request reaches, however its path is spelt.
+
+use std::borrow::Cow;
+
+use http::Method;
+
+/// The header by which a `POST` may claim to be another method.
+pub const METHOD_OVERRIDE: &str = "x-http-method-override";
+
+/// What a path addresses. Names and ids are decoded, as CouchDB sees them.
+///
+/// Sources: `chttpd:handle_request_int`, `chttpd_db` and the `*_httpd_handlers` of CouchDB 3.5; transcripts root_and_db
+/// 88-102, documents 183-187.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// `/` and everything outside a database.
+    Server,
+    /// `/db`.
+    Database {
+        /// The database.
+        db: String,
+    },
+    /// `POST /db`: a document whose id is in the body, or made up by CouchDB.
+    PostDocument {
+        /// The database.
+        db: String,
+    },
+    /// `/db/id`, for an ordinary document.
+    Document {
+        /// The database.
+        db: String,
+        /// The document.
+        id: String,
+    },
+    /// `/db/_design/name`, or with an encoded slash.
+    DesignDocument {
+        /// The database.
+        db: String,
+        /// With its prefix: `_design/name`.
+        id: String,
+    },
+    /// `/db/_local/name`, or with an encoded slash.
+    Local {
+        /// The database.
+        db: String,
+        /// With its prefix: `_local/name`.
+        id: String,
+    },
+    /// `/db/id/file…`: writing one writes the document.
+    Attachment {
+        /// The database.
+        db: String,
+        /// The document, `_design/name` included.
+        id: String,
+    },
+    /// `/db/_bulk_docs`.
+    BulkDocs {
+        /// The database.
+        db: String,
+    },
+    /// `/db/_changes`; CouchDB ignores whatever follows it in the path.
+    Changes {
+        /// The database.
+        db: String,
+    },
+    /// `/db/_design/name/_update/function[/id]`: may write any document, the answer names it.
+    UpdateHandler {
+        /// The database.
+        db: String,
+        /// What the path names; an id may span segments.
+        id: Option<String>,
+    },
+    /// Any other endpoint of a database.
+    Other {
+        /// The database.
+        db: String,
+    },
+}
+
+impl Route {
+    /// Parses the path of a request target (no query). `method` is the effective one, see [`effective_method`].
+    pub fn parse(method: &Method, path: &str) -> Self {
+        // `string:tokens` drops empty segments, so doubled and trailing slashes mean nothing.
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty()).map(decode);
+        let Some(db) = segments.next() else { return Self::Server };
+        // No database may begin with an underscore save CouchDB's own.
+        if db.starts_with('_') && !matches!(&*db, "_users" | "_replicator" | "_global_changes") {
+            return Self::Server;
+        }
+        let db = db.into_owned();
+        let Some(mut second) = segments.next() else {
+            return if method == Method::POST {
+                Self::PostDocument { db }
+            } else {
+                Self::Database { db }
+            };
+        };
+        // `/db/_partition/p/_design/d/_view/v` is handled as `/db/_design/d/_view/v`.
+        if second == "_partition" {
+            match (segments.next(), segments.next()) {
+                (Some(_), Some(inner)) if inner == "_design" => second = inner,
+                _ => return Self::Other { db },
+            }
+        }
+        if let Some(name) = second.strip_prefix("_local/") {
+            let alone = segments.next().is_none() && !name.is_empty();
+            return if alone {
+                Self::Local {
+                    db,
+                    id: second.into_owned(),
+                }
+            } else {
+                Self::Other { db }
+            };
+        }
+        match &*second {
+            "_changes" => Self::Changes { db },
+            "_bulk_docs" if segments.next().is_none() => Self::BulkDocs { db },
+            "_local" => match (segments.next(), segments.next()) {
+                (Some(name), None) => Self::Local {
+                    db,
+                    id: format!("_local/{name}"),
+                },
+                _ => Self::Other { db },
+            },
+            "_design" => match (segments.next(), segments.next()) {
+                (None, _) => Self::Other { db },
+                (Some(name), None) => Self::DesignDocument {
+                    db,
+                    id: format!("_design/{name}"),
+                },
+                (Some(_), Some(action)) if action == "_update" => update_handler(db, segments),
+                (Some(_), Some(action)) if is_design_action(&action) => Self::Other { db },
+                (Some(name), Some(_)) => Self::Attachment {
+                    db,
+                    id: format!("_design/{name}"),
+                },
+            },
+            id if id.starts_with("_design/") => match segments.next() {
+                None => Self::DesignDocument {
+                    db,
+                    id: second.into_owned(),
+                },
+                Some(_) => Self::Attachment {
+                    db,
+                    id: second.into_owned(),
+                },
+            },
+            id if id.starts_with('_') => Self::Other { db },
+            _ => match segments.next() {
+                None => Self::Document {
+                    db,
+                    id: second.into_owned(),
+                },
+                Some(_) => Self::Attachment {
+                    db,
+                    id: second.into_owned(),
+                },
+            },
+        }
+    }
+
+    /// The database, if the path is in one.
+    pub fn db(&self) -> Option<&str> {
+        match self {
+            Self::Server => None,
+            Self::Database { db }
+            | Self::PostDocument { db }
+            | Self::Document { db, .. }
+            | Self::DesignDocument { db, .. }
+            | Self::Local { db, .. }
+            | Self::Attachment { db, .. }
+            | Self::BulkDocs { db }
+            | Self::Changes { db }
+            | Self::UpdateHandler { db, .. }
+            | Self::Other { db } => Some(db),
+        }
+    }
+
+    /// For logs and metrics: the kind of endpoint, never a name or an id.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Database { .. } => "database",
+            Self::PostDocument { .. } => "post_document",
+            Self::Document { .. } => "document",
+            Self::DesignDocument { .. } => "design_document",
+            Self::Local { .. } => "local",
+            Self::Attachment { .. } => "attachment",
+            Self::BulkDocs { .. } => "bulk_docs",
+            Self::Changes { .. } => "changes",
+            Self::UpdateHandler { .. } => "update_handler",
+            Self::Other { .. } => "other",
+        }
+    }
+
+    /// Whether a request of this effective method may change an ordinary document.
+    pub fn writes(&self, method: &Method) -> bool {
+        match self {
+            Self::PostDocument { .. } => true,
+            Self::BulkDocs { .. } => method == Method::POST,
+            Self::Document { .. } => matches!(method.as_str(), "PUT" | "POST" | "DELETE" | "COPY"),
+            // The source of a COPY may be a design document; its destination is in a header.
+            Self::DesignDocument { .. } | Self::Local { .. } => method.as_str() == "COPY",
+            Self::Attachment { id, .. } => {
+                !id.starts_with("_design/") && (method == Method::PUT || method == Method::DELETE)
+            }
+            // An update function is called for any method, GET too.
+            Self::UpdateHandler { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// The method CouchDB goes by: only a `POST` may be overridden, only to one of these, up to a `;`, case counts.
+///
+/// `HEAD` becomes `GET`: CouchDB then answers the `POST` with a body.
+pub fn effective_method(method: &Method, overriding: Option<&[u8]>) -> Method {
+    let Some(header) = overriding.filter(|_| method == Method::POST) else {
+        return method.clone();
+    };
+    match header.split(|byte| *byte == b';').next().unwrap_or_default() {
+        b"GET" | b"HEAD" => Method::GET,
+        b"PUT" => Method::PUT,
+        b"DELETE" => Method::DELETE,
+        b"TRACE" => Method::TRACE,
+        b"CONNECT" => Method::CONNECT,
+        b"COPY" => Method::from_bytes(b"COPY").unwrap_or(Method::POST),
+        _ => method.clone(),
+    }
+}
+
+/// Decodes one path segment or query part as CouchDB does (`mochiweb_util:unquote`): `+` is a space; a `%` that begins
+/// no escape stays. Bytes that are no UTF-8 become U+FFFD: no name or id may hold them.
+pub fn decode(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
+        return Cow::Borrowed(text);
+    }
+    let spaced = text.replace('+', " ");
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(&spaced).collect();
+    Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// The parameters of a query string as CouchDB reads them (`mochiweb_util:parse_qs`): `&` and `;` both separate.
+pub fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    query.split(['&', ';']).filter(|pair| !pair.is_empty()).map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(key), decode(value))
+    })
+}
+
+fn update_handler<'a>(db: String, mut rest: impl Iterator<Item = Cow<'a, str>>) -> Route {
+    if rest.next().is_none() {
+        return Route::Other { db };
+    }
+    let id = rest.collect::<Vec<_>>().join("/");
+    Route::UpdateHandler {
+        db,
+        id: Some(id).filter(|id| !id.is_empty()),
+    }
+}
+
+/// Any other `_name` there is an attachment (`bad_action_req`).
+fn is_design_action(action: &str) -> bool {
+    matches!(
+        action,
+        "_view" | "_show" | "_list" | "_info" | "_rewrite" | "_search" | "_search_info" | "_nouveau" | "_nouveau_info"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn get(path: &str) -> Route {
+        Route::parse(&Method::GET, path)
+    }
+
+    fn document(db: &str, id: &str) -> Route {
+        Route::Document {
+            db: db.into(),
+            id: id.into(),
+        }
+    }
+
+    #[test]
+    fn spellings_from_the_transcripts() {
+        let a = document("tr_root", "a");
+        for path in [
+            "/tr_root/a",
+            "//tr_root/a",
+            "/%74r_root/a",
+            "/tr_root//a/",
+            "/tr_root/%61",
+        ] {
+            assert_eq!(get(path), a, "{path}");
+        }
+        assert_eq!(get("/tr_root/%5Fall_docs"), Route::Other { db: "tr_root".into() });
+        assert_eq!(get("/tr_root/_bulk_docs/"), Route::BulkDocs { db: "tr_root".into() });
+        assert_eq!(
+            get("/tr_root/_local%2Fx"),
+            Route::Local {
+                db: "tr_root".into(),
+                id: "_local/x".into()
+            }
+        );
+        assert_eq!(
+            get("/tr_root/_local/x"),
+            Route::Local {
+                db: "tr_root".into(),
+                id: "_local/x".into()
+            }
+        );
+        assert_eq!(get("/tr_docs/un+enc"), document("tr_docs", "un enc"));
+        assert_eq!(get("/tr_docs/un%2Benc"), document("tr_docs", "un+enc"));
+        assert_eq!(get("/tr_docs/with%2Fslash"), document("tr_docs", "with/slash"));
+        assert_eq!(
+            get("/tr_docs/with/slash"),
+            Route::Attachment {
+                db: "tr_docs".into(),
+                id: "with".into()
+            }
+        );
+        assert_eq!(get("/a%2Fb/x"), document("a/b", "x"));
+        // CouchDB resolves no dots: this is the attachment `tr_root/a` of the document `..`.
+        assert_eq!(
+            get("/tr_root/../tr_root/a"),
+            Route::Attachment {
+                db: "tr_root".into(),
+                id: "..".into()
+            }
+        );
+    }
+
+    #[test]
+    fn changes_ignores_the_rest_of_its_path() {
+        for path in [
+            "/d/_changes",
+            "/d/_changes/",
+            "/d/_changes/foo/bar",
+            "/d/%5fchanges",
+            "//d//_chan%67es",
+        ] {
+            assert_eq!(get(path), Route::Changes { db: "d".into() }, "{path}");
+        }
+        assert_eq!(get("/d/_changes%2F"), Route::Other { db: "d".into() });
+    }
+
+    #[test]
+    fn design_documents_and_their_functions() {
+        let db = || "d".to_owned();
+        for path in ["/d/_design/x", "/d/_design%2Fx", "/d/%5Fdesign%2fx/"] {
+            assert_eq!(
+                get(path),
+                Route::DesignDocument {
+                    db: db(),
+                    id: "_design/x".into()
+                },
+                "{path}"
+            );
+        }
+        let update = |id: Option<&str>| Route::UpdateHandler {
+            db: db(),
+            id: id.map(Into::into),
+        };
+        assert_eq!(get("/d/_design/x/_update/f"), update(None));
+        assert_eq!(get("/d/_design/x/_update/f/id"), update(Some("id")));
+        assert_eq!(get("/d/_design/x/_update/f/a%2Fb/c"), update(Some("a/b/c")));
+        assert_eq!(get("/d/_partition/p/_design/x/_update/f/id"), update(Some("id")));
+        assert_eq!(get("/d/_design/x/_update"), Route::Other { db: db() });
+        assert_eq!(get("/d/_design/x/_view/v"), Route::Other { db: db() });
+        assert_eq!(
+            get("/d/_design/x/logo.png"),
+            Route::Attachment {
+                db: db(),
+                id: "_design/x".into()
+            }
+        );
+    }
+
+    #[test]
+    fn what_lies_outside_databases() {
+        for path in ["/", "", "//", "/_all_dbs", "/%5Fsession", "/_up/", "*"] {
+            let expected = if path == "*" {
+                Route::Database { db: "*".into() }
+            } else {
+                Route::Server
+            };
+            assert_eq!(get(path), expected, "{path}");
+        }
+        assert_eq!(
+            get("/_users/org.couchdb.user:a"),
+            document("_users", "org.couchdb.user:a")
+        );
+        assert_eq!(
+            Route::parse(&Method::POST, "/d/"),
+            Route::PostDocument { db: "d".into() }
+        );
+        assert_eq!(get("/d/_local"), Route::Other { db: "d".into() });
+        assert_eq!(get("/d/_bulk_docs/x"), Route::Other { db: "d".into() });
+    }
+
+    #[test]
+    fn only_a_post_is_overridden() {
+        let effective = |method: Method, header: &str| effective_method(&method, Some(header.as_bytes()));
+        assert_eq!(effective(Method::POST, "PUT"), Method::PUT);
+        assert_eq!(effective(Method::POST, "GET; x"), Method::GET);
+        assert_eq!(effective(Method::POST, "HEAD"), Method::GET);
+        assert_eq!(effective(Method::POST, "put"), Method::POST);
+        assert_eq!(effective(Method::GET, "PUT"), Method::GET);
+    }
+
+    #[test]
+    fn a_query_is_split_at_semicolons_too() {
+        let pairs: Vec<_> = query_pairs("limit=1;filter=_design&a+b=%2Bc&d").collect();
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(key, value)| (key.as_ref(), value.as_ref()))
+            .collect();
+        assert_eq!(pairs, [("limit", "1"), ("filter", "_design"), ("a b", "+c"), ("d", "")]);
+    }
+
+    /// A segment in one of the ways a client may spell it.
+    fn spelling(segment: String) -> impl Strategy<Value = String> {
+        prop::collection::vec((any::<bool>(), any::<bool>(), 1..3usize), segment.len()).prop_map(move |choices| {
+            let mut spelt = String::new();
+            for (byte, (escape, upper, _)) in segment.bytes().zip(&choices) {
+                match byte {
+                    b' ' if !escape => spelt.push('+'),
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b':' if !escape => {
+                        spelt.push(byte.into())
+                    }
+                    _ if *upper => spelt.push_str(&format!("%{byte:02X}")),
+                    _ => spelt.push_str(&format!("%{byte:02x}")),
+                }
+            }
+            spelt + &"/".repeat(choices.first().map_or(1, |choice| choice.2))
+        })
+    }
+
+    fn segments() -> impl Strategy<Value = Vec<String>> {
+        let word = prop_oneof![
+            Just("_changes".to_owned()),
+            Just("_bulk_docs".to_owned()),
+            Just("_design".to_owned()),
+            Just("_local".to_owned()),
+            Just("_update".to_owned()),
+            Just("_partition".to_owned()),
+            Just("_design/x".to_owned()),
+            "[a-z]{1,4}",
+            "\\PC{1,4}",
+        ];
+        ("[a-z][a-z0-9_/]{0,5}", prop::collection::vec(word, 0..5)).prop_map(|(db, rest)| {
+            let mut segments = vec![db];
+            segments.extend(rest);
+            segments
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_spelling_reaches_the_same_route(
+            (one, other) in segments().prop_flat_map(|segments| {
+                let spell = || segments.iter().cloned().map(spelling).collect::<Vec<_>>();
+                (spell(), spell())
+            }),
+            lead in 1..4usize,
+        ) {
+            let plain = format!("/{}", one.concat());
+            let odd = format!("{}{}", "/".repeat(lead), other.concat());
+            prop_assert_eq!(get(&plain), get(&odd));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The few kinds of bodies the proxy makes or reads itself.
+
+use bytes::Bytes;
+use http_body::Body as _;
+use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use crate::upstream::{Body, BoxError};
+
+/// Why a body could not be read whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is longer than this.
+    #[error("the body is longer than {0} bytes")]
+    TooLong(usize),
+    /// It ended early.
+    #[error("the body could not be read: {0}")]
+    Broken(#[source] BoxError),
+}
+
+/// Nothing.
+pub fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// These bytes.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What a client sends.
+pub(super) fn incoming(body: Incoming) -> Body {
+    // Boxing an empty body allocates nothing: it has no size.
+    if body.is_end_stream() {
+        empty()
+    } else {
+        body.map_err(Into::into).boxed_unsync()
+    }
+}
+
+/// The whole body, if it is no longer than `limit`.
+pub async fn read(body: Body, limit: usize) -> Result<Bytes, ReadError> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(ReadError::TooLong(limit));
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ReadError::TooLong(limit)),
+        Err(error) => Err(ReadError::Broken(error)),
+    }
+}

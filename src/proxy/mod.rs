@@ -1,0 +1,111 @@
+//! The shell: from a socket to the upstream and back, and what is done to a request on the way.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, Method, Request, request};
+
+use crate::{
+    couch::Route,
+    schema::{AppManifest, AppVersion, Apps},
+    upstream::Body,
+};
+
+pub mod body;
+mod changes;
+mod cors;
+mod databases;
+mod headers;
+pub mod respond;
+pub mod server;
+mod service;
+mod stack;
+mod trace;
+mod version;
+
+pub use databases::{Databases, InvalidPattern};
+pub use respond::Error;
+pub use server::serve;
+pub use service::{Passing, Proxy, Writes};
+
+/// What the proxy has to know beside its upstream: plain data.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The header in which a client declares its app's version.
+    pub version_header: HeaderName,
+    /// What becomes of a client that declares none.
+    pub undeclared: Undeclared,
+    /// The databases that hold documents in versions; all others are untouched.
+    pub databases: Databases,
+    /// All manifests.
+    pub apps: Apps,
+    /// The most that is read of a body that has to be read whole: a `_changes` filter. More is refused with 413.
+    pub filter_limit: usize,
+    /// How long the server waits for clients.
+    pub timeouts: Timeouts,
+}
+
+/// What becomes of a request that declares no version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Undeclared {
+    /// It sees everything.
+    #[default]
+    Pass,
+    /// 400.
+    Reject,
+    /// It is taken to be this one.
+    Default(AppVersion),
+}
+
+/// How long the server waits for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the head of a request.
+    pub head: Duration,
+    /// For open requests, live feeds among them, once the server is told to stop.
+    pub drain: Duration,
+}
+
+/// A request that is understood.
+pub struct Call {
+    /// Its head, in origin form, without hop-by-hop headers and without the version header.
+    pub parts: request::Parts,
+    /// Its body, not yet read.
+    pub body: Body,
+    /// The method CouchDB will go by, see [`crate::couch::route::effective_method`].
+    pub method: Method,
+    /// What it addresses.
+    pub route: Route,
+    /// Whether it is in one of the configured databases.
+    pub versioned: bool,
+    /// The manifest of the declared version: none if undeclared, and outside the configured databases.
+    pub app: Option<Arc<AppManifest>>,
+}
+
+impl Call {
+    /// As it goes upstream.
+    pub fn into_request(self) -> Request<Body> {
+        Request::from_parts(self.parts, self.body)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            version_header: HeaderName::from_static("app-version"),
+            undeclared: Undeclared::default(),
+            databases: Databases::default(),
+            apps: Apps::default(),
+            filter_limit: 1 << 20,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! One function turns errors into CouchDB's `{"error","reason"}`.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+
+use super::body::{ReadError, full};
+use crate::{
+    schema::VersionError,
+    upstream::{self, Body},
+};
+
+/// Why the proxy answers by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The declared version has no manifest.
+    #[error("{header}: {source}")]
+    Version {
+        /// The header's name.
+        header: String,
+        /// What is wrong with its value.
+        source: VersionError,
+    },
+    /// The version header is there twice, with different values, or is no text.
+    #[error("the header {0} may be given once, as text")]
+    AmbiguousVersion(String),
+    /// None was declared where one is demanded.
+    #[error("the header {header} is missing; known are: {known}")]
+    Undeclared {
+        /// The header's name.
+        header: String,
+        /// The manifests.
+        known: String,
+    },
+    /// CouchDB would refuse the request in the same words.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// CouchDB would refuse the body's type in the same words.
+    #[error("{0}")]
+    BadContentType(String),
+    /// The body is too long, or broke off.
+    #[error(transparent)]
+    Body(#[from] ReadError),
+    /// A filter that cannot be combined with the app's own.
+    #[error(
+        "filter={filter} cannot be combined with what {app} is to see of this database; use no filter, or filter=_selector by POST"
+    )]
+    UnsupportedFilter {
+        /// The client's.
+        filter: String,
+        /// The app version.
+        app: String,
+    },
+    /// No answer from upstream.
+    #[error(transparent)]
+    Upstream(#[from] upstream::Error),
+}
+
+impl Error {
+    fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Version { .. } | Self::AmbiguousVersion(_) | Self::Undeclared { .. } | Self::BadRequest(_) => {
+                (StatusCode::BAD_REQUEST, "bad_request")
+            }
+            Self::BadContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type"),
+            Self::Body(ReadError::TooLong(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::Body(ReadError::Broken(_)) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::UnsupportedFilter { .. } => (StatusCode::NOT_IMPLEMENTED, "not_implemented"),
+            Self::Upstream(upstream::Error::TimedOut { .. }) => (StatusCode::GATEWAY_TIMEOUT, "gateway_timeout"),
+            Self::Upstream(_) => (StatusCode::BAD_GATEWAY, "bad_gateway"),
+        }
+    }
+
+    /// What a client may read: of the upstream, no more than that it failed.
+    fn reason(&self) -> String {
+        match self {
+            Self::Upstream(upstream::Error::Unreachable { .. }) => "the upstream cannot be reached".to_owned(),
+            Self::Upstream(upstream::Error::Broken { .. }) => "the upstream broke off its answer".to_owned(),
+            Self::Upstream(upstream::Error::TimedOut { .. }) => "the upstream did not answer in time".to_owned(),
+            Self::Body(ReadError::Broken(_)) => "the request's body broke off".to_owned(),
+            told => told.to_string(),
+        }
+    }
+}
+
+/// The answer to a request that failed here.
+pub fn error(error: &Error) -> Response<Body> {
+    let (status, name) = error.status();
+    if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
+        tracing::warn!(%error, "no answer from upstream");
+    }
+    json(status, &json!({ "error": name, "reason": error.reason() }))
+}
+
+/// An answer of JSON, ended by a newline as CouchDB's are.
+pub fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(full(format!("{value}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("must-revalidate"));
+    response
+}

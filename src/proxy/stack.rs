@@ -1,0 +1,87 @@
+//! What happens to every request, outermost first: one layer a line.
+
+use std::{convert::Infallible, sync::Arc};
+
+use futures_util::{
+    FutureExt, TryFutureExt,
+    future::{BoxFuture, Either, ready},
+};
+use http::{Request, Response};
+use tower::{Service, ServiceBuilder, service_fn};
+use tracing::{Instrument, Span};
+
+use super::{Call, Error, Proxy, cors, headers, headers::Peer, respond, service, trace, version};
+use crate::upstream::Body;
+
+/// The future of an answer; boxed once, here, so that what holds it need not know the layers.
+pub(super) type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+/// The service for the requests of one connection.
+pub(super) fn stack(proxy: Arc<Proxy>, peer: Peer) -> impl FnMut(Request<Body>) -> Answer + Clone + Send + 'static {
+    let dispatch = proxy.clone();
+    let mut stack = ServiceBuilder::new()
+        .layer_fn(traced)
+        .layer_fn(answered)
+        .layer_fn(move |inner| forwarded(inner, peer.clone()))
+        .layer_fn(move |inner| understood(inner, proxy.clone()))
+        .service(service_fn(move |call: Call| service::dispatch(dispatch.clone(), call)));
+    move |request| stack.call(request).boxed()
+}
+
+/// A layer: every one of them is ready at any time. They chain futures, so that none is held by an `async` block.
+trait Layer<Request, Error>:
+    Service<Request, Response = Response<Body>, Error = Error, Future: Send + 'static> + Clone + Send + 'static
+{
+}
+
+impl<S, Request, Error> Layer<Request, Error> for S where
+    S: Service<Request, Response = Response<Body>, Error = Error, Future: Send + 'static> + Clone + Send + 'static
+{
+}
+
+/// A span around the request, see [`trace`].
+fn traced(mut inner: impl Layer<Request<Body>, Infallible>) -> impl Layer<Request<Body>, Infallible> {
+    service_fn(move |request: Request<Body>| {
+        let span = trace::span(&request);
+        let answer = span.in_scope(|| inner.call(request));
+        let recorded = answer.inspect_ok(|answer| {
+            Span::current().record("status", answer.status().as_u16());
+        });
+        recorded.instrument(span)
+    })
+}
+
+/// Every error becomes an answer.
+fn answered(mut inner: impl Layer<Request<Body>, Error>) -> impl Layer<Request<Body>, Infallible> {
+    service_fn(move |request| {
+        inner
+            .call(request)
+            .map(|answer| Ok(answer.unwrap_or_else(|error| respond::error(&error))))
+    })
+}
+
+/// Hop-by-hop headers end here, the peer is named.
+fn forwarded(mut inner: impl Layer<Request<Body>, Error>, peer: Peer) -> impl Layer<Request<Body>, Error> {
+    service_fn(move |request| inner.call(headers::forward(request, &peer)).map_ok(headers::backward))
+}
+
+/// Route and app version are found out; a preflight may ask for the version header.
+fn understood(mut inner: impl Layer<Call, Error>, proxy: Arc<Proxy>) -> impl Layer<Request<Body>, Error> {
+    service_fn(move |mut request: Request<Body>| {
+        let preflight = cors::hide(&mut request, &proxy.settings.version_header);
+        match version::understand(&proxy, request, preflight) {
+            Ok(call) if preflight => {
+                let header = proxy.settings.version_header.clone();
+                Either::Left(Either::Left(
+                    inner.call(call).map_ok(move |answer| cors::show(answer, &header)),
+                ))
+            }
+            Ok(call) => Either::Left(Either::Right(inner.call(call))),
+            Err(error) => {
+                let mut answer = respond::error(&error);
+                version::vary(&proxy, &mut answer);
+                Either::Right(ready(Ok(answer)))
+            }
+        }
+    })
+}

@@ -1,0 +1,270 @@
+//! What one app version works with, and which manifest answers for a declared version.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+
+use semver::{Version, VersionReq};
+use serde::Deserialize;
+
+use crate::couch::Selector;
+
+/// `{"name":"todo-app","version":"2.0.0","dependencies":{"todo-item":"^2.0.0"}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The app.
+    pub name: String,
+    /// The first release this manifest speaks for.
+    pub version: Version,
+    /// The schemas it works with, and in which versions.
+    pub dependencies: BTreeMap<String, VersionReq>,
+    /// What becomes of documents newer than it knows.
+    #[serde(default)]
+    pub newer: Newer,
+}
+
+/// Whether an app is sent classes that are newer than it works with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Newer {
+    /// They pass: an app that updates finds its data already there.
+    #[default]
+    Seamless,
+    /// They are filtered out.
+    Withhold,
+}
+
+/// An app and one of its versions, written `todo-app@2.0.0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppVersion {
+    /// The app.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+}
+
+/// The text is no `name@version`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no app version: expected a name, an @ and a version, like `todo-app@2.0.0`")]
+pub struct InvalidAppVersion(pub String);
+
+/// A manifest and what follows from it.
+#[derive(Clone, Debug)]
+pub struct AppManifest {
+    /// As declared.
+    pub manifest: Manifest,
+    /// What its clients see of `_changes`; none if they see everything.
+    pub selector: Option<Selector>,
+}
+
+/// Every manifest, by app, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Apps(BTreeMap<String, Vec<Arc<AppManifest>>>);
+
+/// Two manifests speak for the same version of an app.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("two manifests declare {0}")]
+pub struct DuplicateManifest(pub String);
+
+/// Why no manifest answers for a declared version. Messages list what is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum VersionError {
+    #[error("`{declared}` is no app version; known are: {known}")]
+    Malformed { declared: String, known: String },
+    #[error("`{declared}` does not say which app; known are: {known}")]
+    Nameless { declared: String, known: String },
+    #[error("there is no app `{name}`; known are: {known}")]
+    UnknownApp { name: String, known: String },
+    #[error("`{name}` has no major version {major}; known are: {known}")]
+    UnknownMajor { name: String, major: u64, known: String },
+}
+
+impl fmt::Display for AppVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+impl FromStr for AppVersion {
+    type Err = InvalidAppVersion;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAppVersion> {
+        let invalid = || InvalidAppVersion(text.to_owned());
+        // The last @: npm's scoped names begin with one.
+        let (name, version) = text.trim().rsplit_once('@').ok_or_else(invalid)?;
+        let version = version.parse().map_err(|_| invalid())?;
+        if name.is_empty() {
+            return Err(invalid());
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            version,
+        })
+    }
+}
+
+impl AppManifest {
+    /// For logs: `todo-app@2.0.0`.
+    pub fn id(&self) -> String {
+        format!("{}@{}", self.manifest.name, self.manifest.version)
+    }
+}
+
+impl Apps {
+    /// Each manifest with the selector that follows from it.
+    pub fn new(manifests: impl IntoIterator<Item = AppManifest>) -> Result<Self, DuplicateManifest> {
+        let mut apps = BTreeMap::<String, Vec<Arc<AppManifest>>>::new();
+        for app in manifests {
+            let versions = apps.entry(app.manifest.name.clone()).or_default();
+            match versions.binary_search_by(|known| known.manifest.version.cmp(&app.manifest.version)) {
+                Ok(_) => return Err(DuplicateManifest(app.id())),
+                Err(place) => versions.insert(place, Arc::new(app)),
+            }
+        }
+        Ok(Self(apps))
+    }
+
+    /// The manifest for a header like `todo-app@2.0.1`, or `2.0.1` where there is only one app.
+    ///
+    /// It is the newest one of the same major version that is not newer than what was declared, else the oldest of
+    /// that major version.
+    pub fn resolve(&self, declared: &str) -> Result<&Arc<AppManifest>, VersionError> {
+        let known = || self.to_string();
+        let (name, version) = match declared.parse::<AppVersion>() {
+            Ok(app) => (app.name, app.version),
+            Err(_) => {
+                let malformed = |_| VersionError::Malformed {
+                    declared: declared.to_owned(),
+                    known: known(),
+                };
+                let version = declared.trim().parse::<Version>().map_err(malformed)?;
+                let mut names = self.0.keys();
+                match (names.next(), names.next()) {
+                    (Some(name), None) => (name.clone(), version),
+                    _ => {
+                        return Err(VersionError::Nameless {
+                            declared: declared.to_owned(),
+                            known: known(),
+                        });
+                    }
+                }
+            }
+        };
+        let Some(versions) = self.0.get(&name) else {
+            return Err(VersionError::UnknownApp { name, known: known() });
+        };
+        let same_major = || {
+            versions
+                .iter()
+                .filter(|app| app.manifest.version.major == version.major)
+        };
+        same_major()
+            .rfind(|app| app.manifest.version <= version)
+            .or_else(|| same_major().next())
+            .ok_or_else(|| VersionError::UnknownMajor {
+                name,
+                major: version.major,
+                known: known(),
+            })
+    }
+
+    /// All manifests.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<AppManifest>> {
+        self.0.values().flatten()
+    }
+}
+
+/// `todo-app@1.0.0, todo-app@2.0.0`.
+impl fmt::Display for Apps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, app) in self.iter().enumerate() {
+            let comma = if nth == 0 { "" } else { ", " };
+            write!(f, "{comma}{}@{}", app.manifest.name, app.manifest.version)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apps(versions: &[&str]) -> Apps {
+        let manifest = |id: &&str| {
+            let AppVersion { name, version } = id.parse().unwrap();
+            let manifest = Manifest {
+                name,
+                version,
+                dependencies: BTreeMap::new(),
+                newer: Newer::Seamless,
+            };
+            AppManifest {
+                manifest,
+                selector: None,
+            }
+        };
+        Apps::new(versions.iter().map(manifest)).unwrap()
+    }
+
+    #[test]
+    fn reads_a_manifest() {
+        let text = r#"{"name":"todo-app","version":"2.0.0","dependencies":{"todo-item":"^2.0.0"}}"#;
+        let manifest: Manifest = serde_json::from_str(text).unwrap();
+        assert_eq!(manifest.newer, Newer::Seamless);
+        assert!(manifest.dependencies["todo-item"].matches(&Version::new(2, 1, 0)));
+        assert!(serde_json::from_str::<Manifest>(&text.replace("name", "nome")).is_err());
+        let withhold = text.replace("\"name\"", "\"newer\":\"withhold\",\"name\"");
+        assert_eq!(
+            serde_json::from_str::<Manifest>(&withhold).unwrap().newer,
+            Newer::Withhold
+        );
+    }
+
+    #[test]
+    fn the_newest_manifest_not_newer_than_declared_answers() {
+        let apps = apps(&["todo@2.3.0", "todo@1.0.0", "todo@2.1.0"]);
+        for (declared, answers) in [
+            ("todo@1.0.0", "todo@1.0.0"),
+            ("todo@1.9.9", "todo@1.0.0"),
+            ("todo@2.1.0", "todo@2.1.0"),
+            ("todo@2.2.9", "todo@2.1.0"),
+            ("todo@2.99.0", "todo@2.3.0"),
+            // Older than every manifest of its major version: the oldest.
+            ("todo@2.0.0", "todo@2.1.0"),
+            ("2.3.0", "todo@2.3.0"),
+        ] {
+            assert_eq!(apps.resolve(declared).unwrap().id(), answers, "{declared}");
+        }
+    }
+
+    #[test]
+    fn refusals_list_what_is_known() {
+        let apps = apps(&["todo@1.0.0", "shop@1.0.0"]);
+        for declared in [
+            "",
+            "todo",
+            "todo@",
+            "todo@two",
+            "@1.0.0",
+            "1.0.0",
+            "blog@1.0.0",
+            "todo@2.0.0",
+            "todo@1.0.0, todo@1.0.0",
+        ] {
+            let reason = apps.resolve(declared).unwrap_err().to_string();
+            assert!(
+                reason.ends_with("known are: shop@1.0.0, todo@1.0.0"),
+                "{declared}: {reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_version_is_declared_twice() {
+        let app = AppManifest::clone(apps(&["todo@1.0.0"]).iter().next().unwrap());
+        assert_eq!(
+            Apps::new([app.clone(), app]).unwrap_err(),
+            DuplicateManifest("todo@1.0.0".into())
+        );
+    }
+}

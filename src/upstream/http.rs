@@ -1,0 +1,373 @@
+//! A CouchDB reached over HTTP or HTTPS: pooled HTTP/1.1 connections, a base path, the service account of the URL.
+
+use std::{future::Future, time::Duration};
+
+use base64::Engine as _;
+use http::{
+    HeaderMap, HeaderValue, Request, Uri, Version,
+    header::{HOST, LOCATION},
+    uri::{Authority, Parts, PathAndQuery, Scheme},
+};
+use http_body_util::BodyExt;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{Connect, HttpConnector},
+    },
+    rt::{TokioExecutor, TokioTimer},
+};
+use tower::{service_fn, util::BoxCloneSyncService};
+
+use super::{Body, Error, LiveFeed, Upstream, UpstreamService, idle::Idle};
+
+/// How long to wait for an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a TCP connection.
+    pub connect: Duration,
+    /// For the head of an answer, and between the bytes of its body. Never applied to a [`LiveFeed`].
+    pub idle: Duration,
+}
+
+/// The URL names no CouchDB.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidUrl {
+    /// It does not parse.
+    #[error("the upstream's URL does not parse: {0}")]
+    Syntax(#[from] http::uri::InvalidUri),
+    /// Only these two schemes exist.
+    #[error("the upstream's URL has to begin with http:// or https://")]
+    Scheme,
+    /// A query would be lost.
+    #[error("the upstream's URL may not have a query")]
+    Query,
+    /// A name or password is badly escaped.
+    #[error("the name or password in the upstream's URL is not valid percent-encoded text")]
+    Credentials,
+    /// The system's certificates cannot be read.
+    #[error("no system certificates: {0}")]
+    Certificates(#[source] std::io::Error),
+}
+
+/// Where requests go.
+#[derive(Clone)]
+struct Target {
+    scheme: Scheme,
+    authority: Authority,
+    host: HeaderValue,
+    /// Without a trailing slash; empty if there is none.
+    base: String,
+    name: String,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(600),
+        }
+    }
+}
+
+/// The CouchDB at `url`: `http[s]://[name:password@]host[:port][/base]`.
+///
+/// The credentials are used by nobody but the proxy itself ([`Upstream::account`]).
+pub fn http(url: &str, timeouts: Timeouts) -> Result<Upstream, InvalidUrl> {
+    let (target, account) = Target::parse(url)?;
+    let name = target.name.clone();
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(timeouts.connect));
+    // A live feed whose peer has vanished is noticed by nothing else.
+    connector.set_keepalive(Some(Duration::from_secs(60)));
+    connector.set_keepalive_interval(Some(Duration::from_secs(15)));
+    connector.set_keepalive_retries(Some(4));
+    let service = if target.scheme == Scheme::HTTPS {
+        let builder = HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(InvalidUrl::Certificates)?;
+        service(
+            target,
+            builder.https_only().enable_http1().wrap_connector(connector),
+            timeouts,
+        )
+    } else {
+        service(target, connector, timeouts)
+    };
+    Ok(Upstream { service, account, name })
+}
+
+fn service<C>(target: Target, connector: C, timeouts: Timeouts) -> UpstreamService
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
+    let client = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        // Below CouchDB's own patience with idle connections (five minutes), so that it is us who close them.
+        .pool_idle_timeout(Duration::from_secs(60))
+        .http1_writev(true)
+        .set_host(false)
+        .build::<C, Body>(connector);
+    let target = std::sync::Arc::new(target);
+    BoxCloneSyncService::new(service_fn(move |mut request: Request<Body>| {
+        let (client, target) = (client.clone(), target.clone());
+        async move {
+            let idle = request
+                .extensions()
+                .get::<LiveFeed>()
+                .is_none()
+                .then_some(timeouts.idle);
+            let reachable = Reachable::of(request.headers());
+            target.aim(&mut request);
+            let answer = within(idle, client.request(request))
+                .await
+                .map_err(|after| target.timed_out(after))?;
+            let mut answer = answer.map_err(|error| target.failed(error))?;
+            target.relocate(answer.headers_mut(), &reachable);
+            Ok(answer.map(|body| match idle {
+                Some(after) => Idle::new(body, after).boxed_unsync(),
+                None => body.map_err(Into::into).boxed_unsync(),
+            }))
+        }
+    }))
+}
+
+async fn within<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, Duration> {
+    match limit {
+        Some(after) => tokio::time::timeout(after, future).await.map_err(|_| after),
+        None => Ok(future.await),
+    }
+}
+
+/// How the client reached the proxy, as the proxy's own headers say.
+struct Reachable {
+    host: Option<HeaderValue>,
+    proto: Option<HeaderValue>,
+}
+
+impl Reachable {
+    fn of(headers: &HeaderMap) -> Self {
+        let get = |name: &str| headers.get(name).cloned();
+        Self {
+            host: get("x-forwarded-host"),
+            proto: get("x-forwarded-proto"),
+        }
+    }
+}
+
+impl Target {
+    fn parse(url: &str) -> Result<(Self, Option<HeaderValue>), InvalidUrl> {
+        let Parts {
+            scheme,
+            authority,
+            path_and_query,
+            ..
+        } = url.parse::<Uri>()?.into_parts();
+        let (Some(scheme), Some(authority)) = (scheme, authority) else {
+            return Err(InvalidUrl::Scheme);
+        };
+        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+            return Err(InvalidUrl::Scheme);
+        }
+        let path = path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        if path.query().is_some() {
+            return Err(InvalidUrl::Query);
+        }
+        let base = path.path().trim_end_matches('/').to_owned();
+        let (credentials, bare) = match authority.as_str().rsplit_once('@') {
+            Some((credentials, bare)) => (Some(credentials), bare),
+            None => (None, authority.as_str()),
+        };
+        let account = credentials.map(basic).transpose()?;
+        let host = HeaderValue::from_str(bare).map_err(|_| InvalidUrl::Scheme)?;
+        let name = format!("{scheme}://{bare}{base}");
+        let authority = bare.parse()?;
+        Ok((
+            Self {
+                scheme,
+                authority,
+                host,
+                base,
+                name,
+            },
+            account,
+        ))
+    }
+
+    /// Turns a request in origin form towards the upstream.
+    fn aim(&self, request: &mut Request<Body>) {
+        let path = request
+            .uri()
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let path = if self.base.is_empty() {
+            path
+        } else {
+            // Both halves have been parsed before.
+            PathAndQuery::from_maybe_shared(format!("{}{path}", self.base)).unwrap_or(path)
+        };
+        let mut parts = Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+        *request.version_mut() = Version::HTTP_11;
+        request.headers_mut().insert(HOST, self.host.clone());
+    }
+
+    /// A `Location` under the upstream's own address becomes one under the address the client used.
+    ///
+    /// CouchDB builds it from `X-Forwarded-Host` by itself; what stands before CouchDB may not.
+    fn relocate(&self, headers: &mut HeaderMap, reachable: &Reachable) {
+        let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) else {
+            return;
+        };
+        let local = location
+            .strip_prefix(self.scheme.as_str())
+            .and_then(|rest| rest.strip_prefix("://"))
+            .and_then(|rest| rest.strip_prefix(self.authority.as_str()))
+            .filter(|path| path.is_empty() || path.starts_with('/'))
+            .or_else(|| Some(location).filter(|path| path.starts_with('/') && !self.base.is_empty()));
+        let Some(path) = local else { return };
+        let path = path
+            .strip_prefix(&self.base)
+            .filter(|rest| rest.starts_with('/'))
+            .unwrap_or(path);
+        let text =
+            |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
+        let rewritten = match (location.starts_with('/'), text(&reachable.host)) {
+            (false, Some(host)) => {
+                let proto = text(&reachable.proto).unwrap_or_else(|| "http".to_owned());
+                format!("{proto}://{host}{path}")
+            }
+            _ => path.to_owned(),
+        };
+        if let Ok(value) = HeaderValue::from_str(&rewritten) {
+            headers.insert(LOCATION, value);
+        }
+    }
+
+    fn timed_out(&self, after: Duration) -> Error {
+        Error::TimedOut {
+            name: self.name.clone(),
+            after,
+        }
+    }
+
+    fn failed(&self, error: hyper_util::client::legacy::Error) -> Error {
+        let name = self.name.clone();
+        if error.is_connect() {
+            Error::Unreachable {
+                name,
+                source: error.into(),
+            }
+        } else {
+            Error::Broken {
+                name,
+                source: error.into(),
+            }
+        }
+    }
+}
+
+/// `name:password`, percent-encoded as URLs have it, as the value of an `Authorization`.
+fn basic(credentials: &str) -> Result<HeaderValue, InvalidUrl> {
+    let (name, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let decode = |text| {
+        percent_encoding::percent_decode_str(text)
+            .decode_utf8()
+            .map_err(|_| InvalidUrl::Credentials)
+    };
+    let plain = format!("{}:{}", decode(name)?, decode(password)?);
+    let encoded = base64::engine::general_purpose::STANDARD.encode(plain);
+    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|_| InvalidUrl::Credentials)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+
+    use super::*;
+
+    fn target(url: &str) -> Target {
+        Target::parse(url).unwrap().0
+    }
+
+    fn aimed(url: &str, path: &str) -> Request<Body> {
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let mut request = Request::get(path).body(body).unwrap();
+        target(url).aim(&mut request);
+        request
+    }
+
+    fn relocated(url: &str, location: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, location.parse().unwrap());
+        let reachable = Reachable {
+            host: Some(HeaderValue::from_static("todo.example")),
+            proto: Some(HeaderValue::from_static("https")),
+        };
+        target(url).relocate(&mut headers, &reachable);
+        headers[LOCATION].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn credentials_leave_the_url() {
+        let (target, account) = Target::parse("http://ad%40min:p%3Aw@couch:5984/").unwrap();
+        assert_eq!(target.name, "http://couch:5984");
+        assert_eq!(target.host, "couch:5984");
+        assert_eq!(account.unwrap(), "Basic YWRAbWluOnA6dw==");
+        assert!(Target::parse("http://couch").unwrap().1.is_none());
+    }
+
+    #[test]
+    fn refuses_what_is_no_address() {
+        for url in [
+            "couch:5984",
+            "/db",
+            "ftp://couch",
+            "http://couch/?x",
+            "http://a%FF@couch",
+        ] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn keeps_the_base_path_and_the_spelling() {
+        assert_eq!(
+            aimed("http://couch/base/", "/db/a%2Fb?x=%22").uri(),
+            "http://couch/base/db/a%2Fb?x=%22"
+        );
+        assert_eq!(aimed("http://couch", "//db/%61").uri(), "http://couch//db/%61");
+        assert_eq!(aimed("http://couch:5984", "/").headers()[HOST], "couch:5984");
+    }
+
+    #[test]
+    fn locations_lead_back_to_the_client() {
+        assert_eq!(
+            relocated("http://couch:5984", "http://couch:5984/db/a%20b"),
+            "https://todo.example/db/a%20b"
+        );
+        assert_eq!(
+            relocated("http://couch/base", "http://couch/base/db/a"),
+            "https://todo.example/db/a"
+        );
+        assert_eq!(relocated("http://couch/base", "/base/db/a"), "/db/a");
+        assert_eq!(relocated("http://couch", "/db/a"), "/db/a");
+        for elsewhere in [
+            "http://couch:59841/db",
+            "http://todo.example/db/a",
+            "https://couch.example/",
+        ] {
+            assert_eq!(relocated("http://couch", elsewhere), elsewhere);
+        }
+    }
+}
