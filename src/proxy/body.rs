@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body::Body as _;
-use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 
 use crate::upstream::{Body, BoxError};
@@ -38,14 +38,25 @@ pub(super) fn incoming(body: Incoming) -> Body {
     }
 }
 
-/// The whole body, if it is no longer than `limit`.
-pub async fn read(body: Body, limit: usize) -> Result<Bytes, ReadError> {
+/// The whole body, if it is no longer than `limit`. One that comes in one piece is not copied.
+pub async fn read(mut body: Body, limit: usize) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ReadError::TooLong(limit));
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ReadError::TooLong(limit)),
-        Err(error) => Err(ReadError::Broken(error)),
+    let mut pieces = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(ReadError::Broken)?.into_data() else {
+            continue;
+        };
+        length += piece.len();
+        if length > limit {
+            return Err(ReadError::TooLong(limit));
+        }
+        pieces.push(piece);
+    }
+    match pieces.len() {
+        0 | 1 => Ok(pieces.pop().unwrap_or_default()),
+        _ => Ok(pieces.concat().into()),
     }
 }

@@ -1,20 +1,268 @@
 //! `_changes`, seen through the selector of an app version.
 
-use http::Response;
+use std::{borrow::Cow, collections::BTreeMap, io::Read as _};
 
-use super::{Call, Error, service::pass};
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use http::{
+    HeaderMap, HeaderValue, Method, Uri,
+    header::{
+        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, TRAILER, TRANSFER_ENCODING,
+    },
+    uri::PathAndQuery,
+};
+use serde_json::value::RawValue;
+
+use super::{
+    Call, Error, body,
+    body::ReadError,
+    headers::names,
+    service::{Answer, pass},
+};
 use crate::{
-    couch::Selector,
+    couch::{
+        Selector,
+        route::{METHOD_OVERRIDE, query_pairs},
+    },
     schema::AppManifest,
-    upstream::{Body, Upstream},
+    upstream::Upstream,
 };
 
-pub(super) async fn forward(
-    upstream: &Upstream,
-    call: Call,
-    _app: &AppManifest,
-    _selector: &Selector,
-    _limit: usize,
-) -> Result<Response<Body>, Error> {
-    pass(upstream, call).await
+const JSON: &str = "application/json";
+
+/// The members of a `_changes` body, each as it was written.
+type Members<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+/// Forwards a request for `_changes` so that only what the app's selector lets pass is answered.
+///
+/// Without a filter the request becomes a `POST` with `filter=_selector`; a filter by `_selector` is combined with
+/// ours. Any other is refused: CouchDB takes one filter only. What CouchDB would refuse is left to it, or refused in
+/// its words where the body has to be understood first.
+pub(super) async fn forward(upstream: &Upstream, call: Call, app: &AppManifest, limit: usize) -> Answer {
+    let Some(selector) = &app.selector else {
+        return pass(upstream, call).await;
+    };
+    let filter = filter(call.parts.uri.query().unwrap_or_default());
+    let (call, selector) = match (call.method.as_str(), filter.as_str()) {
+        // Only the head is asked for, and that says nothing of the filter.
+        ("HEAD", "") => (call, selector.clone()),
+        // CouchDB ignores the body of a GET.
+        ("GET", "") => (select(call, &Members::new(), selector)?, selector.clone()),
+        ("POST", "" | "_selector") => combine(call, filter == "_selector", selector, limit).await?,
+        // `Selector must be specified in POST payload`, or 405.
+        ("GET" | "HEAD", "_selector") => return pass(upstream, call).await,
+        ("GET" | "HEAD" | "POST", _) => {
+            return Err(Error::UnsupportedFilter { filter, app: app.id() });
+        }
+        _ => return pass(upstream, call).await,
+    };
+    conditional(upstream, call, selector.tag()).await
+}
+
+/// The filter CouchDB goes by: the last one, whatever the case of its key (`chttpd_db:parse_changes_query`).
+fn filter(query: &str) -> String {
+    let filters = query_pairs(query).filter(|(key, _)| key.eq_ignore_ascii_case("filter"));
+    filters
+        .last()
+        .map(|(_, filter)| filter.into_owned())
+        .unwrap_or_default()
+}
+
+/// Combines what a client posts with our selector; its own selector counts only if its filter says so.
+async fn combine(mut call: Call, selected: bool, ours: &Selector, limit: usize) -> Result<(Call, Selector), Error> {
+    if !is_json(&call.parts.headers) {
+        return Err(Error::BadContentType(format!("Content-Type must be {JSON}")));
+    }
+    let posted = body::read(std::mem::replace(&mut call.body, body::empty()), limit).await?;
+    let posted = decompress(&call.parts.headers, posted, limit)?;
+    if posted.is_empty() && !selected {
+        return Ok((select(call, &Members::new(), ours)?, ours.clone()));
+    }
+    let mut members = members(&posted)?;
+    if !selected {
+        // CouchDB reads the body without looking into it.
+        members.clear();
+        return Ok((select(call, &members, ours)?, ours.clone()));
+    }
+    let Some(theirs) = members
+        .remove("selector")
+        .filter(|selector| selector.get().starts_with('{'))
+    else {
+        return Err(Error::BadRequest("Selector error: expected a JSON object"));
+    };
+    let both = ours.and(theirs).map_err(|_| Error::BadRequest("invalid UTF-8 JSON"))?;
+    Ok((select(call, &members, &both)?, both))
+}
+
+/// Turns a request into a `POST` with `filter=_selector`, this selector and these other members.
+fn select(mut call: Call, others: &Members<'_>, selector: &Selector) -> Result<Call, Error> {
+    let mut members = others.clone();
+    members.insert("selector".into(), selector.json());
+    let text = serde_json::to_vec(&members).map_err(|_| Error::BadRequest("invalid UTF-8 JSON"))?;
+    call.body = body::full(text);
+    call.method = Method::POST;
+    call.parts.method = Method::POST;
+    call.parts.uri = filtered(&call.parts.uri).ok_or(Error::BadRequest("invalid_url_encoding"))?;
+    let headers = &mut call.parts.headers;
+    // A GET that says it is a GET would be one again as soon as it is a POST.
+    let method_override = HeaderName::from_static(METHOD_OVERRIDE);
+    for stale in [
+        method_override,
+        CONTENT_LENGTH,
+        CONTENT_ENCODING,
+        TRANSFER_ENCODING,
+        TRAILER,
+    ] {
+        headers.remove(stale);
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    Ok(call)
+}
+
+/// The same target with `filter=_selector` as its last, and so its valid, filter.
+fn filtered(uri: &Uri) -> Option<Uri> {
+    let path = uri.path_and_query()?;
+    let joint = if path.query().is_some() { '&' } else { '?' };
+    let path = PathAndQuery::from_maybe_shared(format!("{path}{joint}filter=_selector")).ok()?;
+    Some(Uri::from(path))
+}
+
+/// CouchDB compares what stands before a `;` and nothing else.
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    content_type.split(|byte| *byte == b';').find(|part| !part.is_empty()) == Some(JSON.as_bytes())
+}
+
+fn decompress(headers: &HeaderMap, posted: Bytes, limit: usize) -> Result<Bytes, Error> {
+    match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(posted),
+        Some(b"gzip") => {
+            let mut plain = Vec::new();
+            let mut decoder = MultiGzDecoder::new(&*posted).take(limit as u64 + 1);
+            decoder
+                .read_to_end(&mut plain)
+                .map_err(|_| Error::BadRequest("Request body is not properly gzipped."))?;
+            if plain.len() > limit {
+                Err(ReadError::TooLong(limit).into())
+            } else {
+                Ok(plain.into())
+            }
+        }
+        Some(other) => {
+            let other = String::from_utf8_lossy(other);
+            Err(Error::BadContentType(format!(
+                "{other} is not a supported content encoding."
+            )))
+        }
+    }
+}
+
+fn members(posted: &[u8]) -> Result<Members<'_>, Error> {
+    serde_json::from_slice::<Members<'_>>(posted).map_err(|_| {
+        // What CouchDB's own parser might yet accept must not reach it: it could name another selector.
+        let is_json = serde_json::from_slice::<&RawValue>(posted).is_ok();
+        Error::BadRequest(if is_json {
+            "Request body must be a JSON object"
+        } else {
+            "invalid UTF-8 JSON"
+        })
+    })
+}
+
+/// Forwards with ETags that hold for one filter: CouchDB's is the database's, the same for all of them (transcripts,
+/// changes 56-58).
+async fn conditional(upstream: &Upstream, mut call: Call, tag: &str) -> Answer {
+    untag(&mut call.parts.headers, tag);
+    let mut answer = pass(upstream, call).await?;
+    let tagged = answer.headers().get(ETAG).and_then(|etag| {
+        let opaque = etag.to_str().ok()?.strip_suffix('"')?;
+        HeaderValue::from_str(&format!("{opaque}-{tag}\"")).ok()
+    });
+    if let Some(tagged) = tagged {
+        answer.headers_mut().insert(ETAG, tagged);
+    }
+    Ok(answer)
+}
+
+/// Leaves of `If-None-Match` what was answered under this filter, as CouchDB named it.
+fn untag(headers: &mut HeaderMap, tag: &str) {
+    if !headers.contains_key(IF_NONE_MATCH) {
+        return;
+    }
+    let suffix = format!("-{tag}\"");
+    let ours: Vec<String> = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .flat_map(names)
+        .filter_map(|etag| Some(format!("{}\"", etag.strip_suffix(&suffix)?)))
+        .collect();
+    match HeaderValue::from_str(&ours.join(", ")) {
+        Ok(list) if !ours.is_empty() => headers.insert(IF_NONE_MATCH, list),
+        _ => headers.remove(IF_NONE_MATCH),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_filter_counts_whatever_its_spelling() {
+        for (query, expected) in [
+            ("", ""),
+            ("since=0", ""),
+            ("filter=_design", "_design"),
+            ("FILTER=_design", "_design"),
+            ("limit=1;filter=_design", "_design"),
+            ("filter=a/b&Filter=_selector", "_selector"),
+            ("filter=_design&filter=", ""),
+            ("f%69lter=%5Fdoc_ids", "_doc_ids"),
+        ] {
+            assert_eq!(filter(query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_filter_is_appended_to_the_query_as_it_was() {
+        for (from, to) in [
+            ("/d/_changes", "/d/_changes?filter=_selector"),
+            (
+                "/d/_changes?since=3-g%22+&filter=",
+                "/d/_changes?since=3-g%22+&filter=&filter=_selector",
+            ),
+        ] {
+            assert_eq!(filtered(&Uri::from_static(from)).unwrap(), to);
+        }
+    }
+
+    #[test]
+    fn only_etags_of_this_filter_are_left() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            IF_NONE_MATCH,
+            HeaderValue::from_static(r#""A-12345678", W/"B-12345678","C", "D-87654321""#),
+        );
+        untag(&mut headers, "12345678");
+        assert_eq!(headers[IF_NONE_MATCH], r#""A", W/"B""#);
+        untag(&mut headers, "12345678");
+        assert!(!headers.contains_key(IF_NONE_MATCH));
+    }
+
+    #[test]
+    fn members_are_kept_as_they_were_written() {
+        let members = members(br#" {"limit": 1.0,"\u0073elector":{ "a":1e2 },"x":[1, 2]} "#).unwrap();
+        assert_eq!(
+            serde_json::to_string(&members).unwrap(),
+            r#"{"limit":1.0,"selector":{ "a":1e2 },"x":[1, 2]}"#
+        );
+    }
+
+    #[test]
+    fn bodies_are_refused_in_the_words_of_couchdb() {
+        let reason = |posted: &[u8]| members(posted).unwrap_err().to_string();
+        assert_eq!(reason(b"[]"), "Request body must be a JSON object");
+        for posted in [&b"{"[..], b"{}x", b"\xff", b"{\"a\":\"\xff\"}"] {
+            assert_eq!(reason(posted), "invalid UTF-8 JSON");
+        }
+    }
 }

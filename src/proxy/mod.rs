@@ -25,7 +25,7 @@ mod version;
 pub use databases::{Databases, InvalidPattern};
 pub use respond::Error;
 pub use server::serve;
-pub use service::{Passing, Proxy, Writes};
+pub use service::{Answer, Passing, Proxy, Writes};
 
 /// What the proxy has to know beside its upstream: plain data.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::{Method, Response};
 
 use super::{Call, Error, Settings, Undeclared, changes, version};
@@ -12,10 +12,13 @@ use crate::{
     upstream::{Body, LiveFeed, Upstream},
 };
 
+/// What becomes of a request.
+pub type Answer = Result<Response<Body>, Error>;
+
 /// What is done with a request that may write ordinary documents of a configured database ([`Route::writes`]).
 pub trait Writes: Send + Sync + 'static {
     /// Forwards the request and gives the answer the client gets.
-    fn forward(&self, call: Call) -> BoxFuture<'_, Result<Response<Body>, Error>>;
+    fn forward(&self, call: Call) -> BoxFuture<'_, Answer>;
 }
 
 /// Writes are forwarded, and that is all.
@@ -33,7 +36,7 @@ pub struct Proxy {
 }
 
 impl Writes for Passing {
-    fn forward(&self, call: Call) -> BoxFuture<'_, Result<Response<Body>, Error>> {
+    fn forward(&self, call: Call) -> BoxFuture<'_, Answer> {
         Box::pin(pass(&self.0, call))
     }
 }
@@ -56,39 +59,35 @@ impl Proxy {
     }
 }
 
-/// Does with a request what its route asks for.
-pub(super) async fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> Result<Response<Body>, Error> {
+/// Does with a request what its route asks for. Only what is looked into gets a future of its own.
+pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output = Answer> + Send + 'static {
+    if matches!(call.route, Route::Changes { .. } | Route::Server) {
+        mark_live(&mut call);
+    }
     match call.route {
-        Route::Changes { .. } => {
-            mark_live(&mut call);
-            let app = call.app.clone();
-            let varies = call.versioned && proxy.filters;
-            let mut answer = match app.as_deref().and_then(|app| Some((app, app.selector.as_ref()?))) {
-                Some((app, selector)) => {
-                    changes::forward(&proxy.upstream, call, app, selector, proxy.settings.filter_limit).await?
-                }
-                None => pass(&proxy.upstream, call).await?,
-            };
-            if varies {
-                version::vary(&proxy, &mut answer);
-            }
-            Ok(answer)
+        Route::Changes { .. } if call.versioned && proxy.filters => changes(proxy, call).boxed().left_future(),
+        _ if call.versioned && call.route.writes(&call.method) => {
+            async move { proxy.writes.forward(call).await }.boxed().left_future()
         }
-        // `_db_updates` has live feeds too.
-        Route::Server => {
-            mark_live(&mut call);
-            pass(&proxy.upstream, call).await
-        }
-        _ if call.versioned && call.route.writes(&call.method) => proxy.writes.forward(call).await,
-        _ => pass(&proxy.upstream, call).await,
+        _ => pass(&proxy.upstream, call).right_future(),
     }
 }
 
-/// Streams both ways and looks at nothing.
-pub(super) async fn pass(upstream: &Upstream, call: Call) -> Result<Response<Body>, Error> {
-    Ok(upstream.send(call.into_request()).await?)
+async fn changes(proxy: Arc<Proxy>, call: Call) -> Answer {
+    let mut answer = match call.app.clone() {
+        Some(app) => changes::forward(&proxy.upstream, call, &app, proxy.settings.filter_limit).await?,
+        None => pass(&proxy.upstream, call).await?,
+    };
+    version::vary(&proxy, &mut answer);
+    Ok(answer)
 }
 
+/// Streams both ways and looks at nothing.
+pub(super) fn pass(upstream: &Upstream, call: Call) -> impl Future<Output = Answer> + Send + use<> {
+    upstream.send(call.into_request()).err_into()
+}
+
+/// Marks what may stay silent; `_db_updates` has live feeds too.
 fn mark_live(call: &mut Call) {
     let Some(query) = call.parts.uri.query() else { return };
     let feed = query_pairs(query)

@@ -14,10 +14,10 @@ use super::{Call, Error, Proxy, cors, headers, headers::Peer, respond, service, 
 use crate::upstream::Body;
 
 /// The future of an answer; boxed once, here, so that what holds it need not know the layers.
-pub(super) type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+pub(super) type Answering = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
 /// The service for the requests of one connection.
-pub(super) fn stack(proxy: Arc<Proxy>, peer: Peer) -> impl FnMut(Request<Body>) -> Answer + Clone + Send + 'static {
+pub(super) fn stack(proxy: Arc<Proxy>, peer: Peer) -> impl FnMut(Request<Body>) -> Answering + Clone + Send + 'static {
     let dispatch = proxy.clone();
     let mut stack = ServiceBuilder::new()
         .layer_fn(traced)

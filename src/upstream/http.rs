@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use base64::Engine as _;
 use http::{
     HeaderMap, HeaderValue, Request, Uri, Version,
-    header::{HOST, LOCATION},
+    header::{CONNECTION, HOST, LOCATION},
     uri::{Authority, Parts, PathAndQuery, Scheme},
 };
 use http_body_util::BodyExt;
@@ -121,6 +121,13 @@ where
                 .then_some(timeouts.idle);
             let reachable = Reachable::of(request.headers());
             target.aim(&mut request);
+            if idle.is_none() {
+                // CouchDB ends an eventsource feed without rows twice (3.5.0): what follows on that connection would be
+                // read as the answer to another request.
+                request
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             let answer = within(idle, client.request(request))
                 .await
                 .map_err(|after| target.timed_out(after))?;

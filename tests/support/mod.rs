@@ -5,9 +5,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chesterfield::{
-    proxy::{Passing, Proxy, Settings, Writes, serve},
+    couch::Selector,
+    proxy::{Databases, Passing, Proxy, Settings, Writes, serve},
+    schema::{AppManifest, Apps, Manifest},
     upstream::{self, Timeouts, Upstream},
 };
+use serde_json::{json, value::RawValue};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -23,6 +26,31 @@ pub async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future)
         .await
         .expect("nothing happened for a long time")
+}
+
+/// What version 2 of the todo app sees.
+pub const SELECTOR: &str = r#"{"_id":{"$not":{"$regex":"^(?:todo-item:.*:v:1)$"}}}"#;
+
+/// Version 1 sees everything, version 2 no longer what version 1 wrote.
+pub fn todo_apps() -> Apps {
+    let app = |version: &str, selector: Option<&str>| {
+        let manifest = json!({ "name": "todo-app", "version": version, "dependencies": {} });
+        let selector = selector.map(|json| Selector::new(RawValue::from_string(json.to_owned()).unwrap().into()));
+        AppManifest {
+            manifest: serde_json::from_value::<Manifest>(manifest).unwrap(),
+            selector,
+        }
+    };
+    Apps::new([app("1.0.0", None), app("2.0.0", Some(SELECTOR))]).unwrap()
+}
+
+/// The todo app, on the database `todo`.
+pub fn settings() -> Settings {
+    Settings {
+        databases: Databases::new(["todo"]).unwrap(),
+        apps: todo_apps(),
+        ..Settings::default()
+    }
 }
 
 /// A proxy under test.
@@ -210,6 +238,11 @@ impl Wire {
         }
         let rest = self.buffer.split_off(length);
         std::mem::replace(&mut self.buffer, rest)
+    }
+
+    /// What was read beyond the last message.
+    pub fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
     }
 
     /// Waits until the other end closes; what it still sends is dropped.
