@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{ClassId, Manifest, Newer, Registry};
+use crate::couch::Selector;
 
 /// What follows from a manifest: the classes its clients are not sent.
 ///
@@ -51,9 +52,19 @@ impl Filter {
     }
 
     /// The same as a Mango selector; none if nothing is excluded.
-    pub fn selector(&self) -> Option<String> {
+    pub fn selector(&self) -> Option<Selector> {
         let conditions = self.conditions(&self.topmost(None, true));
-        (!conditions.is_empty()).then(|| all_of(conditions).to_string())
+        if conditions.is_empty() {
+            return None;
+        }
+        // Maps with text for keys always become JSON.
+        let json = serde_json::value::to_raw_value(&all_of(conditions)).ok()?;
+        Some(Selector::new(json.into()))
+    }
+
+    /// Whether clients are kept from this class.
+    pub fn excludes(&self, class: ClassId) -> bool {
+        self.is_excluded[class.0]
     }
 
     /// What an id has to fulfil not to be of these classes, nested patterns heeded. An id is of the class with the most
@@ -147,9 +158,10 @@ mod tests {
         Filter::new(registry.clone(), &serde_json::from_value(manifest).unwrap())
     }
 
-    fn matches(selector: Option<&str>, id: &str) -> bool {
+    fn matches(selector: Option<&Selector>, id: &str) -> bool {
         selector.is_none_or(|selector| {
-            let selector = rouchdb_query::CompiledSelector::new(&serde_json::from_str(selector).unwrap());
+            let selector = serde_json::from_str(selector.json().get()).unwrap();
+            let selector = rouchdb_query::CompiledSelector::new(&selector);
             selector.unwrap().matches(&json!({"_id": id}))
         })
     }
@@ -157,9 +169,9 @@ mod tests {
     #[test]
     fn older_classes_are_kept_away() {
         let registry = todo(DEFAULT);
-        assert_eq!(filter(&registry, "^1.0.0", SEAMLESS).selector(), None);
+        assert!(filter(&registry, "^1.0.0", SEAMLESS).selector().is_none());
         assert_eq!(
-            filter(&registry, "^2.0.0", SEAMLESS).selector().unwrap(),
+            filter(&registry, "^2.0.0", SEAMLESS).selector().unwrap().to_string(),
             r#"{"_id":{"$not":{"$regex":"(?s)^(?:todo\\-item:.+:v:1)\\z"}}}"#
         );
         let two = filter(&registry, "^2.0.0", WITHHOLD);
@@ -182,7 +194,7 @@ mod tests {
         let both = filter(&registry, ">=2.0.0, <4.0.0", SEAMLESS);
         assert!(!both.admits("todo-item:a:v:1"));
         assert!(both.admits("todo-item:a:v:2") && both.admits("todo-item:a:v:3"));
-        assert_eq!(filter(&registry, "^9.0.0", WITHHOLD).selector(), None);
+        assert!(filter(&registry, "^9.0.0", WITHHOLD).selector().is_none());
     }
 
     #[test]
@@ -227,7 +239,7 @@ mod tests {
             for registry in [nested(), todo(DEFAULT), todo("todo-item:{key}")] {
                 let filter = filter(&registry, range, newer);
                 let selector = filter.selector();
-                prop_assert_eq!(matches(selector.as_deref(), &id), filter.admits(&id), "{} {:?}", id, selector);
+                prop_assert_eq!(matches(selector.as_ref(), &id), filter.admits(&id), "{} {:?}", id, selector);
             }
         }
     }
