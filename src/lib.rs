@@ -8,5 +8,6 @@ pub mod config;
 pub mod couch;
 pub mod lens;
 pub mod proxy;
+pub mod reconcile;
 pub mod schema;
 pub mod upstream;

@@ -1,4 +1,4 @@
-//! CouchDB's vocabulary, without I/O: documents, revisions and revision trees, routes, selectors.
+//! CouchDB's vocabulary, without I/O: documents, revisions, revision trees, routes, selectors.
 
 pub mod document;
 pub mod rev;

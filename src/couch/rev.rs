@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 ///
 /// Ordered as CouchDB orders leaves of the same liveness: by generation, then by hash as bytes (measured on 3.5.2).
 /// The hash need not be hex: CouchDB accepts `1-x y/z` in replicated writes (transcripts, bulk 52-62).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rev {
     generation: u64,
     hash: Arc<str>,
@@ -43,6 +43,12 @@ impl Rev {
 impl fmt::Display for Rev {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.generation, self.hash)
+    }
+}
+
+impl fmt::Debug for Rev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
