@@ -69,7 +69,10 @@ mod tests {
         for text in ["1-abc", "12-917fa2381192822767f010b95b45325b", "1-x y/z"] {
             assert_eq!(text.parse::<Rev>().unwrap().to_string(), text);
         }
-        assert_eq!("1-917FA2381192822767F010B95B45325B".parse::<Rev>().unwrap().hash(), "917fa2381192822767f010b95b45325b");
+        assert_eq!(
+            "1-917FA2381192822767F010B95B45325B".parse::<Rev>().unwrap().hash(),
+            "917fa2381192822767f010b95b45325b"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What stands behind the proxy: one seam, a tower `Service` from request to response, and the two kinds that fill it.
 
+pub mod embedded;
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
