@@ -90,9 +90,9 @@ impl Database {
         Ok(self.adapter.put_security(properties).await?)
     }
 
-    /// `5-<uuid>`: opaque to clients, and another database's is told apart.
+    /// `5-g<uuid>`: opaque to clients, and another database's is told apart. The `g` is in CouchDB's too, and in no revision.
     pub fn seq(&self, number: u64) -> String {
-        format!("{number}-{}", self.uuid)
+        format!("{number}-g{}", self.uuid)
     }
 
     /// The number of a sequence given back. A plain number is taken too; one of a database since deleted starts over,
@@ -100,13 +100,15 @@ impl Database {
     pub fn parse_seq(&self, text: &str) -> Result<u64, Failure> {
         let malformed = || Failure::bad_request("Malformed sequence supplied in 'since' parameter.");
         let text = text.trim_matches('"');
-        let (number, uuid) = text.split_once('-').unwrap_or((text, &self.uuid));
+        let Some((number, opaque)) = text.split_once('-') else {
+            return text.parse().map_err(|_| malformed());
+        };
         let number = number.parse().map_err(|_| malformed())?;
-        match uuid {
-            own if own == self.uuid => Ok(number),
-            other if other.len() == 32 && other.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(0),
-            _ => Err(malformed()),
-        }
+        let uuid = opaque
+            .strip_prefix('g')
+            .filter(|uuid| uuid.len() == 32)
+            .ok_or_else(malformed)?;
+        Ok(if uuid == self.uuid { number } else { 0 })
     }
 
     pub async fn update_seq(&self) -> Result<u64, Failure> {
