@@ -7,11 +7,13 @@ pub enum Verdict {
     Equal,
     /// Replayed, and has to differ.
     Differs,
+    /// Replayed without the documents that CouchDB's validation refused, and without their rows.
+    Partly,
     /// Not replayed: it would do what CouchDB refused.
     Skipped,
 }
 
-/// `[differs] reason` or `[skipped] reason`, then lines of `topic 3 7-9`.
+/// `[differs] reason`, `[partly] reason` or `[skipped] reason`, then lines of `topic 3 7-9`.
 pub struct Known(BTreeMap<(String, usize), Verdict>);
 
 impl Known {
@@ -25,6 +27,7 @@ impl Known {
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             match line {
                 reason if reason.starts_with("[differs] ") => verdict = Some(Verdict::Differs),
+                reason if reason.starts_with("[partly] ") => verdict = Some(Verdict::Partly),
                 reason if reason.starts_with("[skipped] ") => verdict = Some(Verdict::Skipped),
                 entry => {
                     let mut words = entry.split_whitespace();

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
+use serde_json::Value;
 
 pub const TOPICS: [&str; 9] = [
     "root_and_db",
@@ -64,6 +65,25 @@ pub struct Response {
     pub body: Option<String>,
     pub body_base64: Option<String>,
     pub stopped: Option<String>,
+}
+
+impl Exchange {
+    /// Of a `_bulk_docs`, takes out the documents that a validation function refused, and the rows that say so.
+    pub fn leave_out_refused(&mut self) {
+        let json = |text: &Option<String>| -> Value { serde_json::from_str(text.as_deref().unwrap()).unwrap() };
+        let (mut request, mut rows) = (json(&self.request.body), json(&self.response.body));
+        let (docs, rows) = (request["docs"].as_array_mut().unwrap(), rows.as_array_mut().unwrap());
+        let is_refusal = |row: &Value| row.get("error").is_some_and(|error| error != "conflict");
+        let refused: Vec<Value> = rows
+            .iter()
+            .filter(|row| is_refusal(row))
+            .map(|row| row["id"].clone())
+            .collect();
+        docs.retain(|doc| doc.get("_id").is_none_or(|id| !refused.contains(id)));
+        rows.retain(|row| !is_refusal(row));
+        self.response.body = Some(serde_json::to_string(rows).unwrap());
+        self.request.body = Some(request.to_string());
+    }
 }
 
 impl Request {

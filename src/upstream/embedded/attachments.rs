@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use rouchdb_core::document::{AttachmentMeta, Document};
 use serde_json::{Map, Value, json};
 
-use super::respond::Failure;
+use super::{request::gunzip, respond::Failure};
 
 /// How a document's attachments are shown.
 #[derive(Clone, Default)]
@@ -33,8 +33,10 @@ pub enum Input {
     /// Its bytes come in a later part of the request.
     Follows {
         content_type: String,
+        /// Of the part, so of the encoded bytes.
         length: Option<u64>,
         revpos: Option<u64>,
+        gzipped: bool,
     },
 }
 
@@ -146,19 +148,25 @@ fn parse_one((name, value): (String, Value)) -> Result<(String, Input), Failure>
         .unwrap_or("application/octet-stream")
         .to_owned();
     let revpos = member.get("revpos").and_then(Value::as_u64);
+    // A replicator sends what its source stored compressed as it is.
+    let gzipped = member.get("encoding").and_then(Value::as_str) == Some("gzip");
     let input = if is("stub") {
         Input::Stub
     } else if is("follows") {
+        let length = member.get(if gzipped { "encoded_length" } else { "length" });
         Input::Follows {
             content_type,
-            length: member.get("length").and_then(Value::as_u64),
+            length: length.and_then(Value::as_u64),
             revpos,
+            gzipped,
         }
     } else {
         let data = member.get("data").and_then(Value::as_str).ok_or_else(invalid)?;
+        let bytes = BASE64_STANDARD.decode(data).map_err(|_| invalid())?;
+        let bytes = if gzipped { gunzip(&bytes)?.to_vec() } else { bytes };
         Input::Data {
             content_type,
-            bytes: BASE64_STANDARD.decode(data).map_err(|_| invalid())?,
+            bytes,
             revpos,
         }
     };

@@ -48,6 +48,9 @@ pub struct Source {
     since: u64,
     pub position: u64,
     shown: u64,
+    /// How many changes, and up to which, count as seen in `pending`.
+    seen: u64,
+    seen_to: u64,
 }
 
 pub struct Page {
@@ -173,6 +176,8 @@ impl Source {
             since,
             position: since,
             shown: 0,
+            seen: 0,
+            seen_to: since,
             database,
         })
     }
@@ -182,6 +187,7 @@ impl Source {
         let mut rows = Vec::new();
         if self.limit == 0 {
             self.step_over().await?;
+            self.seen_to = self.position;
             return Ok(Page {
                 rows,
                 last: true,
@@ -199,6 +205,8 @@ impl Source {
                 self.shown += 1;
             }
             self.position = seq;
+            self.seen += 1;
+            self.seen_to = seq;
             if self.limit == 0 {
                 self.step_over().await?;
                 return Ok(Page {
@@ -225,9 +233,9 @@ impl Source {
             Filter::DocIds(_) | Filter::Design => Ok(self.count(self.since).await?.saturating_sub(self.shown)),
             _ if self.descending => {
                 let info = self.database.adapter.info().await?;
-                Ok((info.doc_count + info.doc_del_count).saturating_sub(self.shown))
+                Ok((info.doc_count + info.doc_del_count).saturating_sub(self.seen))
             }
-            _ => self.count(self.position).await,
+            _ => self.count(self.seen_to).await,
         }
     }
 
@@ -251,7 +259,8 @@ impl Source {
         Ok(self.database.adapter.changes(options).await?.results)
     }
 
-    /// With a selector, CouchDB has looked at one hidden change more when it stops at the limit (changes 76, 78).
+    /// With a selector, CouchDB has looked at one hidden change more when it stops at the limit, and does not count it as
+    /// seen unless the limit was 0 (changes 76-79).
     async fn step_over(&mut self) -> Result<(), Failure> {
         if !matches!(self.filter, Filter::Selector { .. }) {
             return Ok(());

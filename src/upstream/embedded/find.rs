@@ -39,11 +39,15 @@ pub async fn find(database: &Database, call: Call) -> Answer {
         };
         Failure::new(StatusCode::BAD_REQUEST, error, failure.reason)
     })?;
+    let bookmark = match found.docs.len() as u64 {
+        0 => "nil".to_owned(),
+        shown => (options.skip.unwrap_or(0) + shown).to_string(),
+    };
     let rows: Vec<String> = found.docs.iter().map(Value::to_string).collect();
     let newline = if rows.is_empty() { "" } else { "\n" };
     let warning = "No matching index found, create an index to optimize query time.";
     let text = format!(
-        "{{\"docs\":[\n{}{newline}],\n\"bookmark\": \"nil\",\n\"warning\": \"{warning}\"}}\n",
+        "{{\"docs\":[\n{}{newline}],\n\"bookmark\": \"{bookmark}\",\n\"warning\": \"{warning}\"}}\n",
         rows.join(",\n")
     );
     Ok(respond::bytes(StatusCode::OK, "application/json", text))
@@ -113,18 +117,20 @@ fn options(request: &Map<String, Value>) -> Result<FindOptions, Failure> {
             Some(fields.map_err(|error| invalid("invalid_sort_field", error.to_string()))?)
         }
     };
-    if request
-        .get("bookmark")
-        .and_then(Value::as_str)
-        .is_some_and(|bookmark| !bookmark.is_empty() && bookmark != "nil")
-    {
-        return Err(Failure::lacks("bookmarks"));
-    }
+    // A bookmark is the number of documents the client has seen; CouchDB's is the last key it has seen.
+    let seen = match request.get("bookmark") {
+        None => 0,
+        Some(Value::String(none)) if none.is_empty() => 0,
+        Some(bookmark) => bookmark
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| invalid("invalid_bookmark", format!("Invalid bookmark value: {bookmark}")))?,
+    };
     Ok(FindOptions {
         selector,
         fields,
         sort,
         limit: Some(number("limit")?.unwrap_or(LIMIT)),
-        skip: number("skip")?,
+        skip: Some(number("skip")?.unwrap_or(0).saturating_add(seen)),
     })
 }

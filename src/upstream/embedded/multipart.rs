@@ -10,7 +10,7 @@ use super::{
     attachments::Input,
     database::Shown,
     edit::Edit,
-    request::{Call, parse_json},
+    request::{Call, gunzip, parse_json},
     respond::{self, Failure},
     store::new_uuid,
 };
@@ -117,6 +117,7 @@ pub fn document(content_type: &str, body: Bytes) -> Result<Edit, Failure> {
             content_type,
             length,
             revpos,
+            gzipped,
         } = input
         else {
             continue;
@@ -125,6 +126,7 @@ pub fn document(content_type: &str, body: Bytes) -> Result<Edit, Failure> {
             .pop_front()
             .filter(|part| length.is_none_or(|length| part.len() as u64 == length));
         let bytes = bytes.ok_or_else(|| Failure::bad_request("attachment shorter than expected"))?;
+        let bytes = if *gzipped { gunzip(&bytes)? } else { bytes };
         *input = Input::Data {
             content_type: std::mem::take(content_type),
             bytes: bytes.to_vec(),

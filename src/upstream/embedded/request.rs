@@ -231,7 +231,7 @@ fn unquote(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn gunzip(raw: &[u8]) -> Result<Bytes, Failure> {
+pub fn gunzip(raw: &[u8]) -> Result<Bytes, Failure> {
     let mut out = Vec::new();
     let limit = BODY_LIMIT as u64 + 1;
     match flate2::read::GzDecoder::new(raw).take(limit).read_to_end(&mut out) {

@@ -72,7 +72,7 @@ pub fn session(call: &Call) -> Answer {
     match call.method {
         Method::GET | Method::HEAD => {
             let user = json!({"name": null, "roles": ["_admin"]});
-            let info = json!({"authentication_handlers": []});
+            let info = json!({"authentication_handlers": ["cookie", "default"], "authenticated": "default"});
             Ok(json(
                 StatusCode::OK,
                 &json!({"ok": true, "userCtx": user, "info": info}),

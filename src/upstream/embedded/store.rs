@@ -163,7 +163,7 @@ fn prepare(dir: PathBuf) -> Result<Prepared, Error> {
     Ok((dir, uuid, files))
 }
 
-/// 32 hex digits.
+/// 32 hex digits that grow with time, as CouchDB's `sequential` ones do within a server's life.
 pub fn new_uuid() -> String {
-    uuid::Uuid::new_v4().simple().to_string()
+    uuid::Uuid::now_v7().simple().to_string()
 }

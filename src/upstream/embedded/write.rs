@@ -251,10 +251,12 @@ impl Database {
         }
     }
 
-    async fn merge(&self, documents: Vec<Document>) -> Result<(), Failure> {
+    async fn merge(&self, mut documents: Vec<Document>) -> Result<(), Failure> {
         if documents.is_empty() {
             return Ok(());
         }
+        // CouchDB writes a batch in the order of its ids, which is that of the changes.
+        documents.sort_by(|a, b| a.id.cmp(&b.id));
         let results = self
             .adapter
             .bulk_docs(documents, BulkDocsOptions::replication())
