@@ -4,6 +4,8 @@
 //! `tr_*` there are deleted. Differences that are known stand in a file beside this one, by reason; any other fails, and
 //! so does a listed one that is gone.
 
+#![allow(clippy::unwrap_used)]
+
 mod compare;
 mod known;
 mod record;

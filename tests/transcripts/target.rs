@@ -19,6 +19,7 @@ pub struct Target {
     service: UpstreamService,
     /// Of a real server: its administrator.
     admin: Option<(String, String)>,
+    host: String,
     cookie: String,
 }
 
@@ -40,6 +41,7 @@ impl Target {
         Self {
             service: UpstreamService::new(embedded),
             admin: None,
+            host: String::new(),
             cookie: String::new(),
         }
     }
@@ -72,6 +74,7 @@ impl Target {
         Self {
             service: UpstreamService::new(service),
             admin,
+            host: host.to_owned(),
             cookie: String::new(),
         }
     }
@@ -141,6 +144,7 @@ impl Target {
                 request = request.header(name, value);
             }
         }
+        let body = body.map(|body| self.with_credentials(body));
         let length = body.as_ref().map(Vec::len).filter(|_| self.admin.is_none());
         request = length
             .into_iter()
@@ -149,6 +153,19 @@ impl Target {
             .map_err(|e| match e {})
             .boxed_unsync();
         self.service.clone().oneshot(request.body(body).unwrap()).await.unwrap()
+    }
+
+    /// Bodies that log in, or name databases by URL.
+    fn with_credentials(&self, body: Vec<u8>) -> Vec<u8> {
+        let (Some((name, password)), Ok(text)) = (&self.admin, str::from_utf8(&body)) else {
+            return body;
+        };
+        let text = text
+            .replace("<admin-password>", password)
+            .replace("name=admin&", &format!("name={name}&"));
+        let text = text.replace("<admin>@127.0.0.1:5984", &format!("{name}:{password}@{}", self.host));
+        text.replace("//127.0.0.1:5984", &format!("//{}", self.host))
+            .into_bytes()
     }
 
     /// `None`: the transport sets it itself.

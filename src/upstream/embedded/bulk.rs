@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use http::{Method, StatusCode};
+use rouchdb_core::document::RevsDiffResult;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -153,17 +154,31 @@ async fn bulk_get_row(database: &Database, call: &Call, row: Value, in_parts: bo
 }
 
 pub async fn revs_diff(database: &Database, call: Call) -> Answer {
-    let question = revs_question(&call)?;
-    let answer = database.adapter.revs_diff(question).await?.results;
-    let answer: BTreeMap<_, _> = answer.into_iter().collect();
-    Ok(respond::json(StatusCode::OK, &answer))
+    Ok(respond::json(StatusCode::OK, &diff(database, &call).await?))
 }
 
 pub async fn missing_revs(database: &Database, call: Call) -> Answer {
-    let question = revs_question(&call)?;
-    let answer = database.adapter.revs_diff(question).await?.results;
-    let missing: BTreeMap<String, Vec<String>> = answer.into_iter().map(|(id, diff)| (id, diff.missing)).collect();
+    let diff = diff(database, &call).await?.into_iter();
+    let missing: BTreeMap<String, Vec<String>> = diff.map(|(id, diff)| (id, diff.missing)).collect();
     Ok(respond::json(StatusCode::OK, &json!({"missing_revs": missing})))
+}
+
+/// CouchDB sorts what a document lacks, but leaves the revisions of an unknown one as they were asked (replicator_wire 67).
+async fn diff(database: &Database, call: &Call) -> Result<BTreeMap<String, RevsDiffResult>, Failure> {
+    let question = revs_question(call)?;
+    let mut diff: BTreeMap<_, _> = database
+        .adapter
+        .revs_diff(question.clone())
+        .await?
+        .results
+        .into_iter()
+        .collect();
+    for (id, diff) in diff.iter_mut().filter(|(_, diff)| diff.possible_ancestors.is_empty()) {
+        let asked = question.get(id).map_or(&[][..], Vec::as_slice);
+        diff.missing
+            .sort_by_key(|rev| asked.iter().position(|asked| asked == rev));
+    }
+    Ok(diff)
 }
 
 fn revs_question(call: &Call) -> Result<HashMap<String, Vec<String>>, Failure> {
