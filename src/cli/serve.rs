@@ -6,7 +6,7 @@ use bytes::Buf;
 use chesterfield::{
     config::{Config, LogFormat, Overrides, UpstreamConfig},
     proxy::{self, Passing, Proxy},
-    upstream::{Body, Upstream},
+    upstream::{Body, Upstream, embedded::Embedded},
 };
 use http::Request;
 use http_body_util::{BodyExt, Empty};
@@ -17,6 +17,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
+use tower::util::BoxCloneSyncService;
 
 use super::{Failure, log, say, screen::Screen};
 
@@ -54,7 +55,10 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let proxy = proxy.map_err(|error| Failure::Internal(error.to_string()))?;
     let stop = CancellationToken::new();
     on_signals(stop.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
-    let name = greeted(&upstream).await;
+    let name = match config.upstream {
+        UpstreamConfig::Embedded(_) => upstream.name.clone(),
+        UpstreamConfig::Http(_) => greeted(&upstream).await,
+    };
     match config.log.format {
         LogFormat::Text => {
             let screen = Screen {
@@ -74,7 +78,15 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 async fn upstream(config: &Config) -> Result<Upstream, Failure> {
     match &config.upstream {
         UpstreamConfig::Http(upstream) => Ok(upstream.clone()),
-        UpstreamConfig::Embedded(data) => Err(Failure::Internal(format!("no store for {} yet", data.display()))),
+        UpstreamConfig::Embedded(data) => {
+            let store = Embedded::open(data).await;
+            let store = store.map_err(|error| Failure::Unavailable(format!("{}: {error}", data.display())))?;
+            Ok(Upstream {
+                service: BoxCloneSyncService::new(store),
+                account: None,
+                name: format!("embedded, in {}: for trying out and tests", data.display()),
+            })
+        }
     }
 }
 
