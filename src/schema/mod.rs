@@ -2,14 +2,16 @@
 //! together, and what each app version works with.
 
 pub mod class;
+pub mod filter;
 pub mod manifest;
 pub mod pattern;
 pub mod registry;
 
 pub use class::{Class, ClassId, ClassName, InvalidClassName};
+pub use filter::Filter;
 pub use manifest::{AppManifest, AppVersion, Apps, Manifest, Newer, VersionError};
 pub use pattern::{IdPattern, InvalidPattern};
-pub use registry::{Direction, Registry, Step};
+pub use registry::{Direction, Place, Registry, Step};
 
 /// Something wrong in a schema file: told to people by `chesterfield check`, never a panic.
 #[derive(Clone, Debug, PartialEq, Eq)]

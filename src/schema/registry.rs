@@ -20,6 +20,15 @@ pub enum Direction {
     Down,
 }
 
+/// What a flaw of a registry lies in; whoever read the files knows which one that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A class.
+    Class(ClassId),
+    /// A step, by its number.
+    Step(usize),
+}
+
 /// Every class and every step, checked to form a forest.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
@@ -62,7 +71,7 @@ impl Direction {
 impl Registry {
     /// Ties classes by steps. Fails with every flaw at once: two classes of one name or with ids that cannot be told
     /// apart, steps that form a cycle or reach a class twice, classes tied together of which only some have a key.
-    pub fn new(classes: Vec<Class>, steps: Vec<Step>) -> Result<Self, Vec<Flaw>> {
+    pub fn new(classes: Vec<Class>, steps: Vec<Step>) -> Result<Self, Vec<(Place, Flaw)>> {
         let mut flaws = Vec::new();
         ambiguous(&classes, &mut flaws);
         let entity_of = tie(&classes, &steps, &mut flaws);
@@ -144,54 +153,54 @@ impl Registry {
     }
 }
 
-fn ambiguous(classes: &[Class], flaws: &mut Vec<Flaw>) {
+fn ambiguous(classes: &[Class], flaws: &mut Vec<(Place, Flaw)>) {
     for (n, a) in classes.iter().enumerate() {
+        let mut flaw = |at, what, mend| flaws.push((Place::Class(ClassId(n)), Flaw::new(at, what, mend)));
         for b in &classes[..n] {
             if a.name == b.name {
-                flaws.push(Flaw::new(
+                flaw(
                     "",
                     format!("class {} is declared twice", a.name),
                     "keep one schema for each major version",
-                ));
+                );
             } else if a.pattern.overlaps(&b.pattern)
                 && a.pattern.is_within(&b.pattern) == b.pattern.is_within(&a.pattern)
             {
-                flaws.push(Flaw::new(
-                    "",
+                flaw(
+                    "/documentId",
                     format!("ids of {} and {} cannot be told apart", b.name, a.name),
                     "give one of them a `documentId` of its own",
-                ));
+                );
             }
         }
     }
 }
 
 /// Finds the trees of the graph whose nodes are classes and steps; answers for each class the number of its tree.
-fn tie(classes: &[Class], steps: &[Step], flaws: &mut Vec<Flaw>) -> Vec<usize> {
+fn tie(classes: &[Class], steps: &[Step], flaws: &mut Vec<(Place, Flaw)>) -> Vec<usize> {
     let mut tree: Vec<usize> = (0..classes.len()).collect();
-    for step in steps {
+    for (n, step) in steps.iter().enumerate() {
+        let mut flaw = |what, mend| flaws.push((Place::Step(n), Flaw::new("", what, mend)));
         let members: Vec<ClassId> = step.old.iter().chain(&step.new).copied().collect();
         let first = members[0];
         for &class in &members[1..] {
             let (a, b) = (tree[first.0], tree[class.0]);
             if a == b {
-                flaws.push(Flaw::new(
-                    "",
+                flaw(
                     format!("lenses reach {} twice", classes[class.0].name),
                     "lenses form a tree: between two classes there is exactly one way",
-                ));
+                );
             }
             tree.iter_mut().filter(|t| **t == b).for_each(|t| *t = a);
             let (a, b) = (&classes[first.0], &classes[class.0]);
             if a.pattern.is_keyed() != b.pattern.is_keyed() {
-                flaws.push(Flaw::new(
-                    "",
+                flaw(
                     format!(
                         "a lens ties {} and {}, but only one of them has a key in its id",
                         a.name, b.name
                     ),
                     "documents tied by a lens share their key: put `{key}` into both patterns or into none",
-                ));
+                );
             }
         }
     }
@@ -288,8 +297,8 @@ mod tests {
             new: vec![ClassId(b)],
         };
         let flaws = Registry::new(classes, vec![step(0, 1), step(1, 2), step(0, 2)]).unwrap_err();
-        assert!(flaws[0].what.contains("a@3 twice"), "{flaws:?}");
+        assert!(flaws[0].1.what.contains("a@3 twice"), "{flaws:?}");
         let flaws = Registry::new(vec![class("a@1", "a:{key}"), class("b@1", "{key}:b")], vec![]).unwrap_err();
-        assert!(flaws[0].what.contains("cannot be told apart"), "{flaws:?}");
+        assert!(flaws[0].1.what.contains("cannot be told apart"), "{flaws:?}");
     }
 }
