@@ -10,6 +10,7 @@ use tower::{Service, util::BoxCloneSyncService};
 
 pub mod http;
 mod idle;
+mod pool;
 
 pub use self::http::{InvalidUrl, Timeouts, http};
 
