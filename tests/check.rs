@@ -1,5 +1,7 @@
 //! `chesterfield check` and what `serve` does with the same problems: output and exit codes.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 #[path = "support/binary.rs"]
 mod binary;
 

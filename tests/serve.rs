@@ -1,5 +1,7 @@
 //! `chesterfield serve` as people run it: the screen, the embedded upstream, the end.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 #[path = "support/binary.rs"]
 mod binary;
 
