@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod couch;
+pub mod fanout;
 pub mod lens;
 pub mod proxy;
 pub mod reconcile;

@@ -69,6 +69,41 @@ async fn connections_are_kept_alive_on_both_sides() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_is_not_missed() {
+    let upstream = Scripted::listen().await;
+    let proxy = Running::before(&upstream).await;
+    let mut client = proxy.connect().await;
+    for _ in 0..20 {
+        // The proxy may or may not have noticed yet: the request is sent again on a new connection.
+        client.ask_with("POST", "/db/_bulk_get", "", "{}").await;
+        let mut couch = upstream.accept().await;
+        assert_eq!(couch.message().await.1, "{}");
+        couch.answer("200 OK", "", "{}").await;
+        drop(couch);
+        assert_eq!(client.message().await.0.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_its_request_keeps_nobody_waiting() {
+    let upstream = Scripted::listen().await;
+    let proxy = Running::before(&upstream).await;
+    let mut uploading = proxy.connect().await;
+    uploading.ask("PUT", "/db/doc/file", "content-length: 10\r\n").await;
+    uploading.send("half ").await;
+    let mut couch = upstream.accept().await;
+    couch.head().await;
+    assert_eq!(couch.exactly(5).await, b"half ");
+    couch.answer("401 Unauthorized", "", "{}").await;
+    assert_eq!(uploading.message().await.0.status(), 401);
+    // That connection is still busy with the upload.
+    let mut client = proxy.connect().await;
+    client.ask("GET", "/db/doc", "").await;
+    let mut other = upstream.accept().await;
+    assert_eq!(other.head().await.line, "GET /db/doc HTTP/1.1");
+}
+
+#[tokio::test]
 async fn what_belongs_to_one_hop_goes_no_further() {
     let upstream = Scripted::listen().await;
     let proxy = Running::before(&upstream).await;

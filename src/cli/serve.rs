@@ -5,7 +5,11 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::Buf;
 use chesterfield::{
     config::{Config, LogFormat, Overrides, UpstreamConfig},
-    proxy::{self, Passing, Proxy},
+    fanout::FanOut,
+    proxy::{
+        self, Proxy,
+        writes::{FanningOut, Limits},
+    },
     upstream::{Body, Upstream, embedded::Embedded},
 };
 use http::Request;
@@ -50,8 +54,17 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         .local_addr()
         .map_err(|error| Failure::Internal(error.to_string()))?;
     let upstream = upstream(config).await?;
-    let writes = Arc::new(Passing(upstream.clone()));
-    let proxy = Proxy::new(config.proxy.clone(), upstream.clone(), writes);
+    let fan_out = FanOut::new(
+        upstream.clone(),
+        config.schemas.registry.clone(),
+        config.schemas.lenses.clone().into(),
+    );
+    let limits = Limits {
+        patience: config.fan_out,
+        ..Limits::default()
+    };
+    let writes = Arc::new(FanningOut::new(upstream.clone(), fan_out, limits));
+    let proxy = Proxy::new(config.proxy.clone(), upstream.clone(), writes.clone());
     let proxy = proxy.map_err(|error| Failure::Internal(error.to_string()))?;
     let stop = CancellationToken::new();
     on_signals(stop.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
@@ -71,6 +84,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         LogFormat::Json => tracing::info!(%address, upstream = name, apps = %config.schemas.apps, "listening"),
     }
     proxy::serve(listener, Arc::new(proxy), stop).await;
+    writes.finish().await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 /// The header by which a `POST` may claim to be another method.
 pub const METHOD_OVERRIDE: &str = "x-http-method-override";
@@ -215,11 +215,16 @@ impl Route {
 /// The method CouchDB goes by: only a `POST` may be overridden, only to one of these, up to a `;`, case counts.
 ///
 /// `HEAD` becomes `GET`: CouchDB then answers the `POST` with a body.
-pub fn effective_method(method: &Method, overriding: Option<&[u8]>) -> Method {
-    let Some(header) = overriding.filter(|_| method == Method::POST) else {
+pub fn effective_method(method: &Method, headers: &HeaderMap) -> Method {
+    if method != Method::POST {
         return method.clone();
+    }
+    let mut overriding = headers.get_all(METHOD_OVERRIDE).iter();
+    // Several headers are one list to CouchDB, and a list is no method.
+    let (Some(header), None) = (overriding.next(), overriding.next()) else {
+        return Method::POST;
     };
-    match header.split(|byte| *byte == b';').next().unwrap_or_default() {
+    match header.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default() {
         b"GET" | b"HEAD" => Method::GET,
         b"PUT" => Method::PUT,
         b"DELETE" => Method::DELETE,
@@ -404,12 +409,18 @@ mod tests {
 
     #[test]
     fn only_a_post_is_overridden() {
-        let effective = |method: Method, header: &str| effective_method(&method, Some(header.as_bytes()));
+        let effective = |method: Method, values: &str| {
+            let headers = values
+                .split('|')
+                .map(|value| (METHOD_OVERRIDE.parse().unwrap(), value.parse().unwrap()));
+            effective_method(&method, &headers.collect())
+        };
         assert_eq!(effective(Method::POST, "PUT"), Method::PUT);
         assert_eq!(effective(Method::POST, "GET; x"), Method::GET);
         assert_eq!(effective(Method::POST, "HEAD"), Method::GET);
         assert_eq!(effective(Method::POST, "put"), Method::POST);
         assert_eq!(effective(Method::GET, "PUT"), Method::GET);
+        assert_eq!(effective(Method::POST, "GET|GET"), Method::POST);
     }
 
     #[test]

@@ -60,6 +60,14 @@ pub enum PutError {
     },
 }
 
+impl PutError {
+    /// The field at fault, for logs: they never hold values.
+    pub fn field(&self) -> &str {
+        let PutError::NoValue { field, .. } = self;
+        field
+    }
+}
+
 /// The primary documents of both sides share a slot: what no operation touches travels between them.
 const PRIMARY: usize = 0;
 

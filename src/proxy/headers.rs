@@ -10,11 +10,11 @@ use http::{
     uri::PathAndQuery,
 };
 
+use crate::upstream::http::{FORWARDED_HOST, FORWARDED_PROTO};
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Hop-by-hop whether or not `Connection` names them (RFC 9110 7.6.1). `Trailer` stays, as trailers do.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -87,6 +87,10 @@ pub(super) fn backward<B>(mut response: Response<B>) -> Response<B> {
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // Mostly there is none, and looking at the few names there are is cheaper than asking for every one there may be.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     let mut named = Vec::new();
     for value in headers.get_all(CONNECTION) {
         let others = names(value).filter(|name| !matches!(*name, "close" | "keep-alive" | ""));

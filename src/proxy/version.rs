@@ -7,10 +7,7 @@ use tracing::Span;
 
 use super::{Call, Error, Proxy, Undeclared, headers::append};
 use crate::{
-    couch::{
-        Route,
-        route::{METHOD_OVERRIDE, effective_method},
-    },
+    couch::{Route, route::effective_method},
     schema::AppManifest,
     upstream::Body,
 };
@@ -21,8 +18,7 @@ use crate::{
 /// has one: browsers send it without the headers it asks for.
 pub(super) fn understand(proxy: &Proxy, request: Request<Body>, preflight: bool) -> Result<Call, Error> {
     let (mut parts, body) = request.into_parts();
-    let overriding = parts.headers.get(METHOD_OVERRIDE).map(HeaderValue::as_bytes);
-    let method = effective_method(&parts.method, overriding);
+    let method = effective_method(&parts.method, &parts.headers);
     let route = Route::parse(&method, parts.uri.path());
     let db = route.db().unwrap_or_default();
     let versioned = proxy.settings.databases.contains(db);

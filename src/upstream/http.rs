@@ -1,25 +1,29 @@
 //! A CouchDB reached over HTTP or HTTPS: pooled HTTP/1.1 connections, a base path, the service account of the URL.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use base64::Engine as _;
 use http::{
-    HeaderMap, HeaderValue, Request, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version,
     header::{CONNECTION, HOST, LOCATION},
-    uri::{Authority, Parts, PathAndQuery, Scheme},
+    uri::{Parts, PathAndQuery, Scheme},
 };
 use http_body_util::BodyExt;
+use hyper::rt::{Read, Write};
 use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{Connect, HttpConnector},
-    },
-    rt::{TokioExecutor, TokioTimer},
-};
-use tower::{service_fn, util::BoxCloneSyncService};
+use hyper_util::client::legacy::connect::HttpConnector;
+use tower::{Service, service_fn, util::BoxCloneSyncService};
 
-use super::{Body, Error, LiveFeed, Upstream, UpstreamService, idle::Idle};
+use super::{
+    Body, BoxError, Error, LiveFeed, Upstream, UpstreamService,
+    idle::Idle,
+    pool::{Failure, Pool},
+};
+
+/// By this CouchDB, and by its proto the scheme, makes the URLs in its answers.
+pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// See [`FORWARDED_HOST`].
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// How long to wait for an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +57,8 @@ pub enum InvalidUrl {
 /// Where requests go.
 #[derive(Clone)]
 struct Target {
-    scheme: Scheme,
-    authority: Authority,
+    /// Scheme and authority, for connections.
+    uri: Uri,
     host: HeaderValue,
     /// Without a trailing slash; empty if there is none.
     base: String,
@@ -84,7 +88,7 @@ pub fn http(url: &str, timeouts: Timeouts) -> Result<Upstream, InvalidUrl> {
     connector.set_keepalive(Some(Duration::from_secs(60)));
     connector.set_keepalive_interval(Some(Duration::from_secs(15)));
     connector.set_keepalive_retries(Some(4));
-    let service = if target.scheme == Scheme::HTTPS {
+    let service = if target.uri.scheme() == Some(&Scheme::HTTPS) {
         let builder = HttpsConnectorBuilder::new()
             .with_native_roots()
             .map_err(InvalidUrl::Certificates)?;
@@ -99,21 +103,17 @@ pub fn http(url: &str, timeouts: Timeouts) -> Result<Upstream, InvalidUrl> {
     Ok(Upstream { service, account, name })
 }
 
-fn service<C>(target: Target, connector: C, timeouts: Timeouts) -> UpstreamService
+fn service<C, S>(target: Target, connector: C, timeouts: Timeouts) -> UpstreamService
 where
-    C: Connect + Clone + Send + Sync + 'static,
+    C: Service<Uri, Response = S, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
+    S: Read + Write + Unpin + Send + 'static,
 {
-    let client = Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        // Below CouchDB's own patience with idle connections (five minutes), so that it is us who close them.
-        .pool_idle_timeout(Duration::from_secs(60))
-        .http1_writev(true)
-        .set_host(false)
-        .build::<C, Body>(connector);
-    let target = std::sync::Arc::new(target);
+    let pool = Pool::new(connector, target.uri.clone());
+    let shared = Arc::new((pool, target));
     BoxCloneSyncService::new(service_fn(move |mut request: Request<Body>| {
-        let (client, target) = (client.clone(), target.clone());
+        let shared = shared.clone();
         async move {
+            let (pool, target) = &*shared;
             let idle = request
                 .extensions()
                 .get::<LiveFeed>()
@@ -128,10 +128,10 @@ where
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            let answer = within(idle, client.request(request))
+            let answer = within(idle, pool.send(request))
                 .await
                 .map_err(|after| target.timed_out(after))?;
-            let mut answer = answer.map_err(|error| target.failed(error))?;
+            let mut answer = answer.map_err(|failure| target.failed(failure))?;
             target.relocate(answer.headers_mut(), &reachable);
             Ok(answer.map(|body| match idle {
                 Some(after) => Idle::new(body, after).boxed_unsync(),
@@ -156,10 +156,9 @@ struct Reachable {
 
 impl Reachable {
     fn of(headers: &HeaderMap) -> Self {
-        let get = |name: &str| headers.get(name).cloned();
         Self {
-            host: get("x-forwarded-host"),
-            proto: get("x-forwarded-proto"),
+            host: headers.get(FORWARDED_HOST).cloned(),
+            proto: headers.get(FORWARDED_PROTO).cloned(),
         }
     }
 }
@@ -190,38 +189,18 @@ impl Target {
         let account = credentials.map(basic).transpose()?;
         let host = HeaderValue::from_str(bare).map_err(|_| InvalidUrl::Scheme)?;
         let name = format!("{scheme}://{bare}{base}");
-        let authority = bare.parse()?;
-        Ok((
-            Self {
-                scheme,
-                authority,
-                host,
-                base,
-                name,
-            },
-            account,
-        ))
+        let uri = format!("{scheme}://{bare}/").parse()?;
+        Ok((Self { uri, host, base, name }, account))
     }
 
     /// Turns a request in origin form towards the upstream.
     fn aim(&self, request: &mut Request<Body>) {
-        let path = request
-            .uri()
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let path = if self.base.is_empty() {
-            path
-        } else {
+        if !self.base.is_empty() {
+            let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
             // Both halves have been parsed before.
-            PathAndQuery::from_maybe_shared(format!("{}{path}", self.base)).unwrap_or(path)
-        };
-        let mut parts = Parts::default();
-        parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(path);
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
+            if let Ok(uri) = Uri::from_maybe_shared(format!("{}{path}", self.base)) {
+                *request.uri_mut() = uri;
+            }
         }
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().insert(HOST, self.host.clone());
@@ -235,9 +214,9 @@ impl Target {
             return;
         };
         let local = location
-            .strip_prefix(self.scheme.as_str())
+            .strip_prefix(self.uri.scheme_str().unwrap_or_default())
             .and_then(|rest| rest.strip_prefix("://"))
-            .and_then(|rest| rest.strip_prefix(self.authority.as_str()))
+            .and_then(|rest| rest.strip_prefix(self.uri.authority()?.as_str()))
             .filter(|path| path.is_empty() || path.starts_with('/'))
             .or_else(|| Some(location).filter(|path| path.starts_with('/') && !self.base.is_empty()));
         let Some(path) = local else { return };
@@ -266,18 +245,14 @@ impl Target {
         }
     }
 
-    fn failed(&self, error: hyper_util::client::legacy::Error) -> Error {
+    fn failed(&self, failure: Failure) -> Error {
         let name = self.name.clone();
-        if error.is_connect() {
-            Error::Unreachable {
+        match failure {
+            Failure::Connect(source) => Error::Unreachable { name, source },
+            Failure::Broken(error) => Error::Broken {
                 name,
                 source: error.into(),
-            }
-        } else {
-            Error::Broken {
-                name,
-                source: error.into(),
-            }
+            },
         }
     }
 }
@@ -351,9 +326,9 @@ mod tests {
     fn keeps_the_base_path_and_the_spelling() {
         assert_eq!(
             aimed("http://couch/base/", "/db/a%2Fb?x=%22").uri(),
-            "http://couch/base/db/a%2Fb?x=%22"
+            "/base/db/a%2Fb?x=%22"
         );
-        assert_eq!(aimed("http://couch", "//db/%61").uri(), "http://couch//db/%61");
+        assert_eq!(aimed("http://couch", "//db/%61").uri(), "//db/%61");
         assert_eq!(aimed("http://couch:5984", "/").headers()[HOST], "couch:5984");
     }
 

@@ -11,6 +11,7 @@ use tower::{Service, util::BoxCloneSyncService};
 pub mod embedded;
 pub mod http;
 mod idle;
+mod pool;
 
 pub use self::http::{InvalidUrl, Timeouts, http};
 

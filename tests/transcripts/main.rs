@@ -2,7 +2,7 @@
 //!
 //! `COUCHDB_URL=http://admin:password@127.0.0.1:5984 cargo test --test transcripts` replays over a socket; the databases
 //! `tr_*` there are deleted. Differences that are known stand in a file beside this one, by reason; any other fails, and
-//! so does a listed one that is gone.
+//! so does a listed one that is gone from the embedded store.
 
 #![allow(clippy::unwrap_used)]
 
@@ -24,6 +24,8 @@ use self::{
 
 #[derive(Default)]
 struct Tally {
+    /// Whether a listed difference that is gone is a failure. Of a server that is not ours, some come and go.
+    strict: bool,
     equal: usize,
     different: usize,
     skipped: usize,
@@ -33,7 +35,10 @@ struct Tally {
 #[tokio::test]
 async fn memory() {
     let known = Known::read("embedded");
-    let mut tally = Tally::default();
+    let mut tally = Tally {
+        strict: true,
+        ..Tally::default()
+    };
     for topic in TOPICS {
         replay(topic, &mut Target::embedded(Embedded::memory()), &known, &mut tally).await;
     }
@@ -43,7 +48,10 @@ async fn memory() {
 #[tokio::test]
 async fn redb() {
     let known = Known::read("embedded");
-    let mut tally = Tally::default();
+    let mut tally = Tally {
+        strict: true,
+        ..Tally::default()
+    };
     for topic in TOPICS {
         let dir = tempfile::tempdir().unwrap();
         let embedded = Embedded::open(dir.path()).await.unwrap();
@@ -97,7 +105,7 @@ impl Tally {
         };
         let complaint = match (verdict, differences.is_empty()) {
             (Verdict::Equal | Verdict::Partly, false) => differences.join("\n    "),
-            (Verdict::Differs, true) => "is listed as different, but is not".to_owned(),
+            (Verdict::Differs, true) if self.strict => "is listed as different, but is not".to_owned(),
             _ => return,
         };
         let Exchange { n, title, .. } = exchange;
@@ -116,6 +124,7 @@ impl Tally {
             different,
             skipped,
             complaints,
+            ..
         } = self;
         assert!(
             complaints.is_empty(),

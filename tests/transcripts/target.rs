@@ -145,7 +145,7 @@ impl Target {
             }
         }
         let body = body.map(|body| self.with_credentials(body));
-        let length = body.as_ref().map(Vec::len).filter(|_| self.admin.is_none());
+        let length = body.as_ref().map(Vec::len);
         request = length
             .into_iter()
             .fold(request, |request, length| request.header("content-length", length));
