@@ -45,21 +45,21 @@ pub enum Command {
 #[derive(Args)]
 pub struct Options {
     /// The configuration file. Without one, `config.yaml` is read if it is there, else every option has its default.
-    #[arg(long, env = "CHESTERFIELD_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "CHESTERFIELD_CONFIG", hide_env_values = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The folder with `classes`, `lenses` and `apps` [default: `schemas` beside the configuration file]
-    #[arg(long, env = "CHESTERFIELD_SCHEMAS", value_name = "FOLDER")]
+    #[arg(long, env = "CHESTERFIELD_SCHEMAS", hide_env_values = true, value_name = "FOLDER")]
     schemas: Option<PathBuf>,
     /// Where clients connect: an IP address and a port [default: 127.0.0.1:5985]
-    #[arg(long, env = "CHESTERFIELD_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "CHESTERFIELD_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
     listen: Option<String>,
     /// What stands behind the proxy: `embedded`, or a CouchDB as in http://user:password@host:5984 [default: embedded]
     ///
     /// Everybody on this machine can see a password on a command line: the variable is the better place.
-    #[arg(long, env = "CHESTERFIELD_UPSTREAM", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "CHESTERFIELD_UPSTREAM", hide_env_values = true, value_name = "URL")]
     upstream: Option<String>,
     /// Where the embedded upstream keeps its files [default: `data` beside the configuration file]
-    #[arg(long, env = "CHESTERFIELD_DATA", value_name = "FOLDER")]
+    #[arg(long, env = "CHESTERFIELD_DATA", hide_env_values = true, value_name = "FOLDER")]
     data: Option<PathBuf>,
 }
 
