@@ -42,7 +42,7 @@ impl Work<'_> {
         self.outcome.is_waiting = false;
         self.outcome.refusals.clear();
         let mut moved = false;
-        for lens in self.lenses.clone() {
+        for (lens, _) in self.lenses.clone() {
             for to in Direction::BOTH {
                 let (near, far) = lens.step().sides(to);
                 for &target in far {
