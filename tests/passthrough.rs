@@ -431,3 +431,16 @@ async fn an_upstream_that_breaks_off_is_a_bad_gateway_or_a_cut_body() {
     assert_eq!(client.exactly(4).await, b"half");
     client.closed().await;
 }
+
+#[tokio::test]
+async fn an_https_upstream_is_spoken_to_in_tls() {
+    let upstream = Scripted::listen().await;
+    let proxy = Running::with(settings(), &format!("https://{}", upstream.address)).await;
+    let mut client = proxy.connect().await;
+    client.ask("GET", "/db/doc", "").await;
+    let mut couch = upstream.accept().await;
+    // A handshake record; whoever does not answer it with one is no upstream.
+    assert_eq!(couch.exactly(1).await, [0x16]);
+    couch.send("HTTP/1.1 200 OK\r\n\r\n").await;
+    assert_eq!(client.message().await.0.status(), 502);
+}
