@@ -103,6 +103,13 @@ impl FromStr for AppVersion {
     }
 }
 
+impl AppManifest {
+    /// `todo-app@2.0.0`.
+    pub fn id(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// `todo-app@2.0.0`.
 impl fmt::Display for AppManifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
