@@ -4,7 +4,11 @@
 //! Dependencies point downwards: [`couch`], [`schema`], [`lens`] and [`reconcile`] are pure, [`proxy`] and [`upstream`]
 //! are the shell that does I/O.
 
+pub mod config;
 pub mod couch;
+pub mod fanout;
+pub mod lens;
 pub mod proxy;
+pub mod reconcile;
 pub mod schema;
 pub mod upstream;

@@ -1,9 +1,13 @@
-//! CouchDB's vocabulary, without I/O: revisions, revision trees, routes, selectors.
+//! CouchDB's vocabulary, without I/O: documents, revisions, revision trees, routes, selectors.
 
+pub mod document;
 pub mod rev;
 pub mod route;
 pub mod selector;
+pub mod tree;
 
+pub use document::{Document, Fields};
 pub use rev::{InvalidRev, Rev};
 pub use route::Route;
 pub use selector::Selector;
+pub use tree::{Content, NodeId, RevTree};

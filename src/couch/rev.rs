@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 ///
 /// Ordered as CouchDB orders leaves of the same liveness: by generation, then by hash as bytes (measured on 3.5.2).
 /// The hash need not be hex: CouchDB accepts `1-x y/z` in replicated writes (transcripts, bulk 52-62).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rev {
     generation: u64,
     hash: Arc<str>,
@@ -46,6 +46,12 @@ impl fmt::Display for Rev {
     }
 }
 
+impl fmt::Debug for Rev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl FromStr for Rev {
     type Err = InvalidRev;
 
@@ -69,7 +75,10 @@ mod tests {
         for text in ["1-abc", "12-917fa2381192822767f010b95b45325b", "1-x y/z"] {
             assert_eq!(text.parse::<Rev>().unwrap().to_string(), text);
         }
-        assert_eq!("1-917FA2381192822767F010B95B45325B".parse::<Rev>().unwrap().hash(), "917fa2381192822767f010b95b45325b");
+        assert_eq!(
+            "1-917FA2381192822767F010B95B45325B".parse::<Rev>().unwrap().hash(),
+            "917fa2381192822767f010b95b45325b"
+        );
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     content_type.split(|byte| *byte == b';').find(|part| !part.is_empty()) == Some(JSON.as_bytes())
 }
 
-fn decompress(headers: &HeaderMap, posted: Bytes, limit: usize) -> Result<Bytes, Error> {
+pub(super) fn decompress(headers: &HeaderMap, posted: Bytes, limit: usize) -> Result<Bytes, Error> {
     match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"identity") => Ok(posted),
         Some(b"gzip") => {

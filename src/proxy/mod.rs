@@ -21,6 +21,7 @@ mod service;
 mod stack;
 mod trace;
 mod version;
+pub mod writes;
 
 pub use databases::{Databases, InvalidPattern};
 pub use respond::Error;

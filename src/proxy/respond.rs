@@ -50,6 +50,9 @@ pub enum Error {
         /// The app version.
         app: String,
     },
+    /// The work on a request broke off: a defect.
+    #[error("the request was given up")]
+    Lost,
     /// No answer from upstream.
     #[error(transparent)]
     Upstream(#[from] upstream::Error),
@@ -65,6 +68,7 @@ impl Error {
             Self::Body(ReadError::TooLong(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Body(ReadError::Broken(_)) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::UnsupportedFilter { .. } => (StatusCode::NOT_IMPLEMENTED, "not_implemented"),
+            Self::Lost => (StatusCode::INTERNAL_SERVER_ERROR, "unknown_error"),
             Self::Upstream(upstream::Error::TimedOut { .. }) => (StatusCode::GATEWAY_TIMEOUT, "gateway_timeout"),
             Self::Upstream(_) => (StatusCode::BAD_GATEWAY, "bad_gateway"),
         }

@@ -1,0 +1,125 @@
+//! The command line as it is written, and what its options and the environment override.
+
+use std::path::PathBuf;
+
+use chesterfield::config::{Given, Overrides};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+
+/// A migrating reverse proxy for CouchDB.
+///
+/// Documents live in every supported schema version at once: a write in any version is carried into all others, and
+/// each app replicates only the versions it can use.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Start with `chesterfield serve`. The README has a tour of five minutes."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start the proxy, until it is told to stop.
+    ///
+    /// Reads the configuration and the schemas, says where it listens and what it serves, and passes requests on to the
+    /// upstream. It refuses to start on anything that `chesterfield check` finds.
+    ///
+    /// SIGTERM and Ctrl-C stop it: open requests may end first (`timeouts: drain`); a second signal does not wait.
+    #[command(
+        after_long_help = "Exit codes: 0 stopped, 64 the configuration or the command line is wrong, 69 the port \
+                                 or the data folder is not to be had, 70 internal error."
+    )]
+    Serve(Options),
+    /// Say everything that is wrong with configuration, schemas, manifests and lenses.
+    ///
+    /// Each problem comes with its file, its place in the file, what is wrong and how to mend it. The examples beside the
+    /// lenses are run too. Nothing is started, and no database is looked at.
+    #[command(after_long_help = "Exit codes: 0 all is fine, 64 there are problems, or the command line is wrong.")]
+    Check(Options),
+    /// Bring everything that a database holds in step, once.
+    ///
+    /// The proxy carries what is written through it. This carries the rest: documents that were there before the proxy,
+    /// what was written past it, what a crash left undone. Running it twice, or beside proxies, does no harm.
+    #[command(
+        after_long_help = "Exit codes: 0 done, 64 the configuration or the command line is wrong, 69 the database is not to be had."
+    )]
+    Reconcile {
+        /// The databases.
+        #[arg(required = true, value_name = "DATABASE")]
+        databases: Vec<String>,
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+/// Options take precedence over the environment, and the environment over the configuration file.
+#[derive(Args)]
+pub struct Options {
+    /// The configuration file. Without one, `config.yaml` is read if it is there, else every option has its default.
+    #[arg(long, env = "CHESTERFIELD_CONFIG", hide_env_values = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder with `classes`, `lenses` and `apps` [default: `schemas` beside the configuration file]
+    #[arg(long, env = "CHESTERFIELD_SCHEMAS", hide_env_values = true, value_name = "FOLDER")]
+    schemas: Option<PathBuf>,
+    /// Where clients connect: an IP address and a port [default: 127.0.0.1:5985]
+    #[arg(long, env = "CHESTERFIELD_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// What stands behind the proxy: `embedded`, or a CouchDB as in http://user:password@host:5984 [default: embedded]
+    ///
+    /// Everybody on this machine can see a password on a command line: the variable is the better place.
+    #[arg(long, env = "CHESTERFIELD_UPSTREAM", hide_env_values = true, value_name = "URL")]
+    upstream: Option<String>,
+    /// Where the embedded upstream keeps its files [default: `data` beside the configuration file]
+    #[arg(long, env = "CHESTERFIELD_DATA", hide_env_values = true, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+}
+
+/// Reads the command line and the environment.
+pub fn parse() -> Result<(Command, Overrides), clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let command = Cli::from_arg_matches(&matches)?.command;
+    let (Command::Serve(options) | Command::Check(options) | Command::Reconcile { options, .. }) = &command;
+    let overrides = match matches.subcommand() {
+        Some((_, matches)) => options.overrides(matches),
+        None => Overrides::default(),
+    };
+    Ok((command, overrides))
+}
+
+impl Options {
+    fn overrides(&self, matches: &ArgMatches) -> Overrides {
+        let by = |name: &str| match matches.value_source(name) {
+            Some(ValueSource::EnvVariable) => format!("CHESTERFIELD_{}", name.to_uppercase()),
+            _ => format!("--{name}"),
+        };
+        // An empty variable is how some tools spell one that is not set.
+        let path = |name: &str, path: &Option<PathBuf>| {
+            let value = path.clone().filter(|path| !path.as_os_str().is_empty())?;
+            Some(Given { value, by: by(name) })
+        };
+        let text = |name: &str, text: &Option<String>| {
+            let value = text.clone().filter(|text| !text.is_empty())?;
+            Some(Given { value, by: by(name) })
+        };
+        Overrides {
+            config: path("config", &self.config),
+            listen: text("listen", &self.listen),
+            upstream: text("upstream", &self.upstream),
+            data: path("data", &self.data),
+            schemas: path("schemas", &self.schemas),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,103 @@
+//! The files of a folder, each read into a value or into its flaws.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+
+use super::{problem::Report, read::Form};
+use crate::schema::Flaw;
+
+/// A file that was found.
+#[derive(Clone, Debug)]
+pub(super) struct Source<T> {
+    /// As it is named in problems.
+    pub(super) file: String,
+    /// Its name without the extension.
+    pub(super) stem: String,
+    /// What was understood of it; none if that is too little.
+    pub(super) value: Option<T>,
+    /// Its form has flaws, which are told.
+    pub(super) is_flawed: bool,
+}
+
+/// Reads one file.
+pub(super) fn read_file<T: DeserializeOwned>(path: &Path, form: Form, report: &mut Report) -> Option<T> {
+    let file = path.display();
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            report.add(file, unreadable(&error, "make it readable, or name another one"));
+            return None;
+        }
+    };
+    let read = form.read(&text);
+    read.flaws.into_iter().for_each(|flaw| report.add(&file, flaw));
+    read.value
+}
+
+/// Reads every file of a folder, in the order of their names. A folder that is not there has none.
+pub(super) fn read_files<T: DeserializeOwned>(folder: &Path, form: Form, report: &mut Report) -> Vec<Source<T>> {
+    let extensions: &[&str] = match form {
+        Form::Json => &["json"],
+        Form::Yaml => &["yaml", "yml"],
+    };
+    let mut sources = Vec::new();
+    for path in paths(folder, report) {
+        let file = path.display().to_string();
+        if path
+            .extension()
+            .is_none_or(|e| !extensions.iter().any(|known| e == *known))
+        {
+            report.add(
+                file,
+                Flaw::new(
+                    "",
+                    format!("is no .{} file, and nothing else belongs here", extensions[0]),
+                    "rename it, or move it elsewhere",
+                ),
+            );
+            continue;
+        }
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let told = report.len();
+        let value = read_file(&path, form, report);
+        let is_flawed = report.len() > told;
+        sources.push(Source {
+            file,
+            stem,
+            value,
+            is_flawed,
+        });
+    }
+    sources
+}
+
+/// What is in a folder, without what is meant for people and editors.
+pub(super) fn paths(folder: &Path, report: &mut Report) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).and_then(|entries| {
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        paths.collect::<Result<Vec<_>, _>>()
+    });
+    let mut paths = match entries {
+        Ok(paths) => paths,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            let flaw = unreadable(&error, "make it a readable folder");
+            report.add(folder.display(), flaw);
+            Vec::new()
+        }
+    };
+    paths.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        !(name.starts_with('.') || name.ends_with('~') || name.ends_with(".md"))
+    });
+    paths.sort();
+    paths
+}
+
+pub(super) fn unreadable(error: &io::Error, mend: &str) -> Flaw {
+    Flaw::new("", format!("cannot be read: {error}"), mend)
+}

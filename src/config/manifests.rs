@@ -1,0 +1,139 @@
+//! From `apps/*.json` to manifests that only name what exists.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use semver::VersionReq;
+use serde::Deserialize;
+
+use super::{
+    folder::{self, Source},
+    problem::Report,
+    read::Form,
+    schemas::{Declared, is_named, version},
+};
+use crate::schema::{AppManifest, Apps, Filter, Flaw, Manifest, Newer, Registry};
+
+/// As it is written; what is missing is told by name, so nothing is required here.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ManifestFile {
+    name: Option<String>,
+    version: Option<String>,
+    dependencies: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    newer: Newer,
+}
+
+/// Reads every manifest and holds it against the classes.
+pub(super) fn load(root: &Path, classes: &[Declared], report: &mut Report) -> Vec<(String, Manifest)> {
+    let mut manifests: Vec<(String, Manifest)> = Vec::new();
+    for source in folder::read_files::<ManifestFile>(&root.join("apps"), Form::Json, report) {
+        let Some(manifest) = source
+            .value
+            .as_ref()
+            .and_then(|file| manifest(&source, file, classes, report))
+        else {
+            continue;
+        };
+        let is_same = |other: &Manifest| other.name == manifest.name && other.version == manifest.version;
+        let id = format!("{}-{}", manifest.name, manifest.version);
+        match manifests.iter().find(|(_, other)| is_same(other)) {
+            Some((other, _)) => {
+                let what = format!("declares {}@{}, as {other} does", manifest.name, manifest.version);
+                report.add(
+                    &source.file,
+                    Flaw::new("", what, "keep one manifest for each version of an app"),
+                );
+            }
+            None => {
+                is_named(&source, &id, "json", report);
+                manifests.push((source.file, manifest));
+            }
+        }
+    }
+    manifests
+}
+
+fn manifest(
+    source: &Source<ManifestFile>,
+    file: &ManifestFile,
+    classes: &[Declared],
+    report: &mut Report,
+) -> Option<Manifest> {
+    let name = file.name.clone().filter(|name| !name.is_empty());
+    if name.is_none() {
+        let mend = "add one, as in `\"name\": \"todo-app\"`";
+        report.add_missing(&source.file, Flaw::new("/name", "the app has no name", mend));
+    }
+    let version = version(&source.file, file.version.as_deref(), report);
+    if file.dependencies.is_none() {
+        let what = "nothing says what the app works with";
+        let mend = "add its schemas, as in `\"dependencies\": {\"todo-item\": \"^2.0.0\"}`";
+        report.add_missing(&source.file, Flaw::new("/dependencies", what, mend));
+    }
+    let mut dependencies = BTreeMap::new();
+    for (schema, range) in file.dependencies.iter().flatten() {
+        let at = format!("/dependencies/{}", schema.replace('~', "~0").replace('/', "~1"));
+        let range = dependency(schema, range, classes).map_err(|(what, mend)| Flaw::new(at, what, mend));
+        if let Some(range) = report.take(&source.file, range) {
+            dependencies.insert(schema.clone(), range);
+        }
+    }
+    Some(Manifest {
+        name: name?,
+        version: version?,
+        dependencies,
+        newer: file.newer,
+    })
+}
+
+/// The range, if there is a class for it; else what is wrong, and how to mend it.
+fn dependency(schema: &str, range: &str, classes: &[Declared]) -> Result<VersionReq, (String, String)> {
+    let parsed: VersionReq = range.parse().map_err(|error| {
+        let what = format!("`{range}` is no range of versions: {error}");
+        (what, "write a range like `^2.0.0`".to_owned())
+    })?;
+    let of_schema = || classes.iter().filter(|declared| *declared.class.name.schema == *schema);
+    if of_schema().next().is_none() {
+        let mut known: Vec<&str> = classes.iter().map(|declared| &*declared.class.name.schema).collect();
+        known.dedup();
+        let what = format!("there is no schema `{schema}`");
+        return Err((
+            what,
+            format!("name one of {}, or add it to `classes`", known.join(", ")),
+        ));
+    }
+    let satisfies = |declared: &Declared| declared.is_stand_in || parsed.matches(&declared.class.version);
+    if !of_schema().any(satisfies) {
+        let versions: Vec<String> = of_schema().map(|declared| declared.class.version.to_string()).collect();
+        let what = format!(
+            "no class of `{schema}` satisfies `{range}`: there is {}",
+            versions.join(", ")
+        );
+        return Err((
+            what,
+            "mend the range, or add the schema's new version to `classes`".to_owned(),
+        ));
+    }
+    Ok(parsed)
+}
+
+/// The manifests with what follows from them.
+pub(super) fn filtered(
+    manifests: Vec<(String, Manifest)>,
+    registry: &Arc<Registry>,
+) -> Option<(Apps, BTreeMap<String, Filter>)> {
+    let mut filters = BTreeMap::new();
+    let apps: Vec<AppManifest> = manifests
+        .into_iter()
+        .map(|(_, manifest)| {
+            let filter = Filter::new(registry.clone(), &manifest);
+            let selector = filter.selector();
+            let app = AppManifest { manifest, selector };
+            filters.insert(app.id(), filter);
+            app
+        })
+        .collect();
+    // Duplicates were told, file by file.
+    Some((Apps::new(apps).ok()?, filters))
+}

@@ -1,0 +1,218 @@
+//! From the folder of schemas to registry, lenses and manifests.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    folder::{self, Source},
+    manifests,
+    problem::Report,
+    read::Form,
+};
+use crate::{
+    lens::{Lens, LensFile},
+    schema::{Apps, Class, ClassId, ClassName, Filter, Flaw, IdPattern, Place, Registry, Step, pattern},
+};
+
+/// What stands in the folder of schemas, compiled.
+#[derive(Clone, Debug)]
+pub struct Schemas {
+    /// Every class, tied by the steps of the lenses.
+    pub registry: Arc<Registry>,
+    /// In the order of the registry's steps.
+    pub lenses: Vec<Lens>,
+    /// Every manifest, with the selector that follows from it.
+    pub apps: Apps,
+    /// What each manifest keeps from its clients, by `todo-app@2.0.0`.
+    pub filters: BTreeMap<String, Filter>,
+}
+
+/// A JSON Schema, as far as it is read here.
+#[derive(Debug, Deserialize)]
+struct ClassFile {
+    id: Option<String>,
+    version: Option<String>,
+    #[serde(rename = "documentId")]
+    document_id: Option<String>,
+    #[serde(default)]
+    properties: Value,
+}
+
+/// A class and the file it is from.
+pub(super) struct Declared {
+    pub(super) file: String,
+    pub(super) class: Class,
+    /// The file has flaws: the class stands in, so that what names it is not blamed for them.
+    pub(super) is_stand_in: bool,
+}
+
+/// Reads and compiles `classes/*.json`, `lenses/*.yaml` and `apps/*.json`. None if any of it has a flaw.
+pub(super) fn load(root: &Path, report: &mut Report) -> Option<Schemas> {
+    let told = report.len();
+    if let Err(error) = std::fs::read_dir(root) {
+        let mend = "name the folder that holds `classes`, `lenses` and `apps`: `schemas` in the configuration, \
+                    CHESTERFIELD_SCHEMAS or --schemas";
+        report.add(root.display(), folder::unreadable(&error, mend));
+        return None;
+    }
+    for path in folder::paths(root, report) {
+        if !["classes", "lenses", "apps"].iter().any(|known| path.ends_with(known)) {
+            let what = "is none of `classes`, `lenses` and `apps`";
+            report.add(path.display(), Flaw::new("", what, "rename it, or move it elsewhere"));
+        }
+    }
+    let classes = classes(root, report);
+    let lenses = lenses(root, &classes, report);
+    let registry = registry(&classes, &lenses, report);
+    let manifests = manifests::load(root, &classes, report);
+    let registry = registry.filter(|_| report.len() == told)?;
+    let (apps, filters) = manifests::filtered(manifests, &registry)?;
+    Some(Schemas {
+        registry,
+        lenses: lenses.into_iter().map(|(_, lens)| lens).collect(),
+        apps,
+        filters,
+    })
+}
+
+fn classes(root: &Path, report: &mut Report) -> Vec<Declared> {
+    let folder = root.join("classes");
+    let sources: Vec<Source<ClassFile>> = folder::read_files(&folder, Form::Json, report);
+    if sources.is_empty() {
+        let mend = "add a JSON Schema for each schema and major version";
+        report.add(folder.display(), Flaw::new("", "holds no class", mend));
+    }
+    let mut classes: Vec<Declared> = Vec::new();
+    for source in sources {
+        let (class, is_stand_in) = match source.value.as_ref().and_then(|file| class(&source, file, report)) {
+            Some(class) => (Some(class), source.is_flawed),
+            None => (stand_in(&source.stem), true),
+        };
+        let Some(class) = class else { continue };
+        let name = &class.name;
+        if let Some(other) = classes.iter().find(|other| other.class.name == *name) {
+            let what = format!("declares {name}, as {} does", other.file);
+            let mend = "keep one schema for each major version: its newest minor version says all";
+            report.add(&source.file, Flaw::new("", what, mend));
+            continue;
+        }
+        is_named(&source, &name.to_string(), "json", report);
+        classes.push(Declared {
+            file: source.file,
+            class,
+            is_stand_in,
+        });
+    }
+    classes
+}
+
+fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> Option<Class> {
+    let schema = file.id.as_deref().filter(|id| !id.is_empty());
+    if schema.is_none() {
+        let mend = "add the name that documents carry in `schema`, as in `\"id\": \"todo-item\"`";
+        report.add_missing(&source.file, Flaw::new("/id", "the schema has no name", mend));
+    }
+    let version = version(&source.file, file.version.as_deref(), report);
+    let (schema, version) = (schema?, version?);
+    let name = ClassName {
+        schema: schema.into(),
+        major: version.major,
+    };
+    for (field, expected) in [("schema", Value::from(schema)), ("version", version.major.into())] {
+        let at = format!("/properties/{field}/const");
+        let declared = file.properties.get(field).and_then(|property| property.get("const"));
+        if let Some(declared) = declared.filter(|declared| **declared != expected) {
+            let what = format!("is {declared}, but documents of {name} carry {expected}");
+            let mend = format!("write {expected}, or mend `id` or `version` above");
+            report.add(&source.file, Flaw::new(at, what, mend));
+        }
+    }
+    let text = file.document_id.as_deref().unwrap_or(pattern::DEFAULT);
+    let pattern = IdPattern::new(text, &name).map_err(|error| {
+        let mend = format!(
+            "write a pattern like `{}`, or one id for a class of one document",
+            pattern::DEFAULT
+        );
+        Flaw::new("/documentId", error.to_string(), mend)
+    });
+    let pattern = report.take(&source.file, pattern)?;
+    Some(Class { name, version, pattern })
+}
+
+/// A semantic version, told at `/version`.
+pub(super) fn version(file: &str, text: Option<&str>, report: &mut Report) -> Option<semver::Version> {
+    let mend = "write three numbers, as in `\"version\": \"2.0.0\"`";
+    let Some(text) = text else {
+        report.add_missing(file, Flaw::new("/version", "there is no version", mend));
+        return None;
+    };
+    let version = text.parse().map_err(|error| {
+        let what = format!("`{text}` is no semantic version: {error}");
+        Flaw::new("/version", what, mend)
+    });
+    report.take(file, version)
+}
+
+fn stand_in(stem: &str) -> Option<Class> {
+    let name: ClassName = stem.parse().ok()?;
+    Some(Class {
+        version: semver::Version::new(name.major, 0, 0),
+        pattern: IdPattern::new(pattern::DEFAULT, &name).ok()?,
+        name,
+    })
+}
+
+/// Notes a file whose name does not say what is in it.
+pub(super) fn is_named<T>(source: &Source<T>, name: &str, extension: &str, report: &mut Report) {
+    let name = name.replace(['/', '\\'], "-");
+    if source.stem != name {
+        let what = format!("its name does not say what is in it: {name}");
+        report.add(
+            &source.file,
+            Flaw::new("", what, format!("rename it to {name}.{extension}")),
+        );
+    }
+}
+
+fn lenses(root: &Path, classes: &[Declared], report: &mut Report) -> Vec<(String, Lens)> {
+    let look_up = |name: &ClassName| {
+        let place = classes.iter().position(|declared| declared.class.name == *name);
+        place.map(ClassId)
+    };
+    let mut lenses = Vec::new();
+    for source in folder::read_files::<LensFile>(&root.join("lenses"), Form::Yaml, report) {
+        let Some(file) = source.value.filter(|_| !source.is_flawed) else {
+            continue;
+        };
+        let flaws = match file.compile(&look_up) {
+            Ok(lens) => {
+                let flaws = lens.run_examples();
+                lenses.push((source.file.clone(), lens));
+                flaws
+            }
+            Err(flaws) => flaws,
+        };
+        flaws.into_iter().for_each(|flaw| report.add(&source.file, flaw));
+    }
+    lenses
+}
+
+fn registry(classes: &[Declared], lenses: &[(String, Lens)], report: &mut Report) -> Option<Arc<Registry>> {
+    let steps: Vec<Step> = lenses.iter().map(|(_, lens)| lens.step().clone()).collect();
+    let of_classes = classes.iter().map(|declared| declared.class.clone());
+    match Registry::new(of_classes.collect(), steps) {
+        Ok(registry) => Some(Arc::new(registry)),
+        Err(flaws) => {
+            for (place, flaw) in flaws {
+                let file = match place {
+                    Place::Class(class) => &classes[class.0].file,
+                    Place::Step(n) => &lenses[n].0,
+                };
+                report.add(file, flaw);
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A document as CouchDB writes it: its special members apart from its fields, whose values keep their source text.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+    ser::SerializeMap,
+};
+use serde_json::value::RawValue;
+
+use super::Rev;
+
+/// The members of a document that do not begin with an underscore, in their order. A value is the text it was written
+/// with: `1.0`, 2^53+1 and the order of nested keys survive (CouchDB tells `1` from `1.0`; transcripts, documents 137-152).
+#[derive(Clone, Debug, Default)]
+pub struct Fields(Vec<(Box<str>, Box<RawValue>)>);
+
+/// A document with its special members.
+#[derive(Clone, Debug, Default)]
+pub struct Document {
+    /// `_id`
+    pub id: Option<String>,
+    /// `_rev`
+    pub rev: Option<Rev>,
+    /// `_deleted`
+    pub deleted: bool,
+    /// `_revisions`, newest first.
+    pub revisions: Vec<Rev>,
+    /// `_attachments`, as it stood.
+    pub attachments: Option<Box<RawValue>>,
+    /// All that is not special.
+    pub fields: Fields,
+}
+
+#[derive(Deserialize)]
+struct Revisions {
+    start: u64,
+    ids: Vec<String>,
+}
+
+impl Fields {
+    /// The value of a field.
+    pub fn get(&self, name: &str) -> Option<&RawValue> {
+        self.0.iter().find(|(n, _)| &**n == name).map(|(_, value)| &**value)
+    }
+
+    /// Sets a field where it stands, or at the end.
+    pub fn set(&mut self, name: &str, value: Box<RawValue>) {
+        match self.0.iter_mut().find(|(n, _)| &**n == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.into(), value)),
+        }
+    }
+
+    /// Removes a field and answers its value.
+    pub fn take(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let at = self.0.iter().position(|(n, _)| &**n == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Renames a field where it stands. One that already bears the new name gives way.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if from != to && self.get(from).is_some() {
+            self.take(to);
+            if let Some((name, _)) = self.0.iter_mut().find(|(n, _)| &**n == from) {
+                *name = to.into();
+            }
+        }
+    }
+
+    /// Name and value of every field.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The same fields with equal values, in any order. Values of different text are compared as JSON.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let others: HashMap<&str, &RawValue> = other.iter().collect();
+        self.0.len() == other.0.len()
+            && self
+                .iter()
+                .all(|(name, value)| others.get(name).is_some_and(|other| same_value(value, other)))
+    }
+}
+
+/// Equal as JSON, whatever the text. What does not parse (a number beyond `f64`, say) is compared as text.
+pub fn same_value(a: &RawValue, b: &RawValue) -> bool {
+    a.get() == b.get() || matches!((parse(a), parse(b)), (Some(a), Some(b)) if a == b)
+}
+
+fn parse(value: &RawValue) -> Option<serde_json::Value> {
+    serde_json::from_str(value.get()).ok()
+}
+
+impl<K: Into<Box<str>>> FromIterator<(K, Box<RawValue>)> for Fields {
+    /// Of a doubled name the last value stays, as in CouchDB.
+    fn from_iter<I: IntoIterator<Item = (K, Box<RawValue>)>>(fields: I) -> Self {
+        let mut all: Vec<(Box<str>, Box<RawValue>)> =
+            fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let last: HashMap<&str, usize> = all.iter().enumerate().map(|(n, (name, _))| (&**name, n)).collect();
+        if last.len() < all.len() {
+            let keep: HashSet<usize> = last.into_values().collect();
+            let mut n = 0..;
+            all.retain(|_| n.next().is_some_and(|n| keep.contains(&n)));
+        }
+        Self(all)
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Document::deserialize(from).map(|document| document.fields)
+    }
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Document;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a document, which is a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Document, A::Error> {
+                let mut document = Document::default();
+                let mut fields: Vec<(Box<str>, Box<RawValue>)> = Vec::new();
+                while let Some(name) = members.next_key::<std::borrow::Cow<'de, str>>()? {
+                    match &*name {
+                        "_id" => document.id = Some(members.next_value()?),
+                        "_rev" => {
+                            let text: String = members.next_value()?;
+                            document.rev = Some(text.parse().map_err(A::Error::custom)?);
+                        }
+                        "_deleted" => document.deleted = members.next_value()?,
+                        "_attachments" => document.attachments = Some(members.next_value()?),
+                        "_revisions" => document.revisions = members.next_value::<Revisions>()?.newest_first(),
+                        special if special.starts_with('_') => {
+                            members.next_value::<IgnoredAny>()?;
+                        }
+                        field => fields.push((field.into(), members.next_value()?)),
+                    }
+                }
+                document.fields = fields.into_iter().collect();
+                Ok(document)
+            }
+        }
+        from.deserialize_map(Members)
+    }
+}
+
+impl Serialize for Document {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        if let Some(id) = &self.id {
+            map.serialize_entry("_id", id)?;
+        }
+        if let Some(rev) = &self.rev {
+            map.serialize_entry("_rev", &rev.to_string())?;
+        }
+        if let Some(newest) = self.revisions.first() {
+            let ids: Vec<&str> = self.revisions.iter().map(Rev::hash).collect();
+            map.serialize_entry(
+                "_revisions",
+                &serde_json::json!({"start": newest.generation(), "ids": ids}),
+            )?;
+        }
+        if self.deleted {
+            map.serialize_entry("_deleted", &true)?;
+        }
+        for (name, value) in self.fields.iter() {
+            map.serialize_entry(name, value)?;
+        }
+        if let Some(attachments) = &self.attachments {
+            map.serialize_entry("_attachments", attachments)?;
+        }
+        map.end()
+    }
+}
+
+impl Revisions {
+    fn newest_first(self) -> Vec<Rev> {
+        (1..=self.start)
+            .rev()
+            .zip(self.ids)
+            .map(|(generation, hash)| Rev::new(generation, &hash))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(text: &str) -> Document {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn keeps_the_source_text_of_values() {
+        let text =
+            r#"{"_id":"a","n":1.0,"big":9007199254740993,"exp":1e2,"neg":-0.0,"o":{"z":1, "a":2},"k\"ey":"\u00e9"}"#;
+        assert_eq!(serde_json::to_string(&document(text)).unwrap(), text);
+    }
+
+    #[test]
+    fn takes_special_members_apart() {
+        let doc = document(
+            r#"{"_id":"a","_rev":"3-c","_revisions":{"start":3,"ids":["c","b"]},"_deleted":true,"_conflicts":["1-x"],"v":1}"#,
+        );
+        assert_eq!(doc.revisions, ["3-c".parse().unwrap(), "2-b".parse().unwrap()]);
+        assert!(doc.deleted);
+        assert_eq!(doc.fields.iter().count(), 1);
+    }
+
+    #[test]
+    fn of_a_doubled_key_the_last_wins() {
+        assert_eq!(document(r#"{"v":1,"v":2}"#).fields.get("v").unwrap().get(), "2");
+    }
+
+    #[test]
+    fn compares_values_not_texts() {
+        let fields = |text| document(text).fields;
+        assert!(fields(r#"{"a":[1, 2],"b":"x"}"#).same_as(&fields(r#"{"b":"\u0078","a":[1,2]}"#)));
+        assert!(!fields(r#"{"a":1}"#).same_as(&fields(r#"{"a":2}"#)));
+        assert!(!fields(r#"{"a":1}"#).same_as(&fields(r#"{"a":1,"b":2}"#)));
+    }
+}

@@ -1,0 +1,192 @@
+//! The fan-out: reads entities from an upstream, reconciles them, and writes what is missing.
+//!
+//! Everything here is done with the service account, and nothing is kept between two calls: whoever looks at an entity
+//! sees what it lacks.
+
+mod entities;
+mod in_flight;
+mod store;
+mod sweep;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::{
+    couch::Document,
+    lens::Lens,
+    reconcile::{Body, Entity, Outcome, Write, reconcile},
+    schema::{ClassId, Registry},
+    upstream::{self, Upstream},
+};
+pub use in_flight::{InFlight, Stay};
+
+/// Reconciles entities of any database of one upstream.
+#[derive(Clone)]
+pub struct FanOut {
+    upstream: Upstream,
+    registry: Arc<Registry>,
+    lenses: Arc<[Lens]>,
+}
+
+/// Names an entity in its database.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntityKey {
+    /// The first of its classes, in the order of the registry.
+    first: ClassId,
+    key: String,
+}
+
+/// What a fan-out did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Revisions that were missing, and now are written.
+    pub written: usize,
+    /// Revisions that the upstream refused.
+    pub refused: usize,
+    /// Entities with an edit that a lens could not carry.
+    pub stuck: usize,
+    /// Entities that wait for a document.
+    pub waiting: usize,
+}
+
+/// The upstream gave no usable answer. What is missing stays missing until somebody looks again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No answer.
+    #[error(transparent)]
+    Upstream(#[from] upstream::Error),
+    /// Another status than asked for.
+    #[error("{request} was answered {status}: {reason}")]
+    Refused {
+        /// `_bulk_get` or `_bulk_docs`.
+        request: &'static str,
+        /// The answer's.
+        status: StatusCode,
+        /// The answer's body, cut short.
+        reason: String,
+    },
+    /// An answer that does not parse, or is too long.
+    #[error("{request} was answered with what cannot be read: {source}")]
+    Unreadable {
+        /// As above.
+        request: &'static str,
+        /// Why.
+        source: upstream::BoxError,
+    },
+}
+
+/// Rounds of reading bodies of inner revisions: each lets the derivation go at least one class further.
+const ROUNDS: usize = 16;
+
+/// Entities reconciled before other tasks get their turn.
+const TURN: usize = 32;
+
+impl FanOut {
+    /// `lenses` are those of the registry's steps.
+    pub fn new(upstream: Upstream, registry: Arc<Registry>, lenses: Arc<[Lens]>) -> Self {
+        Self {
+            upstream,
+            registry,
+            lenses,
+        }
+    }
+
+    /// The entity a document belongs to; none if no lens ties its class to another.
+    pub fn entity_of(&self, doc_id: &str) -> Option<EntityKey> {
+        let (class, key) = self.registry.classify(doc_id)?;
+        let entity = EntityKey {
+            first: *self.registry.entity(class).first()?,
+            key: key.to_owned(),
+        };
+        self.blank(&entity).map(|_| entity)
+    }
+
+    fn blank(&self, entity: &EntityKey) -> Option<Entity> {
+        Entity::new(&self.registry, entity.first, &entity.key)
+    }
+
+    /// Reads entities, in the order of `keys`.
+    pub async fn read(&self, db: &str, keys: &[EntityKey]) -> Result<Vec<Entity>, Error> {
+        let mut read: Vec<Entity> = keys.iter().filter_map(|key| self.blank(key)).collect();
+        for entities in read.chunks_mut(entities::AT_ONCE) {
+            entities::read(&self.upstream, db, entities).await?;
+        }
+        Ok(read)
+    }
+
+    /// Writes whatever is missing in these entities.
+    pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Report, Error> {
+        let mut report = Report::default();
+        let mut writes: Vec<Write> = Vec::new();
+        for round in 0..ROUNDS {
+            let mut unread = Vec::new();
+            for (n, entity) in entities.into_iter().enumerate() {
+                let outcome = reconcile(&self.registry, &self.lenses, &mut entity.clone());
+                if outcome.wants.is_empty() || round + 1 == ROUNDS {
+                    report.count(db, &outcome);
+                    writes.extend(outcome.writes);
+                } else {
+                    unread.push((entity, outcome.wants));
+                }
+                if n % TURN == TURN - 1 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            entities = entities::read_wanted(&self.upstream, db, unread).await?;
+            if entities.is_empty() {
+                break;
+            }
+        }
+        let documents: Vec<Document> = writes.iter().map(Write::to_document).collect();
+        let refused = store::write(&self.upstream, db, documents).await?;
+        report.refused = refused;
+        report.written = writes.len() - refused;
+        metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
+        metrics::counter!("chesterfield_refused_revisions_total").increment(refused as u64);
+        Ok(report)
+    }
+
+    /// Reads entities and writes whatever is missing.
+    pub async fn reconcile(&self, db: &str, keys: &[EntityKey]) -> Result<Report, Error> {
+        let mut report = Report::default();
+        for keys in keys.chunks(entities::AT_ONCE) {
+            let entities = self.read(db, keys).await?;
+            report += self.bring_in_step(db, entities).await?;
+        }
+        Ok(report)
+    }
+}
+
+impl Report {
+    fn count(&mut self, db: &str, outcome: &Outcome) {
+        self.waiting += usize::from(outcome.is_waiting);
+        self.stuck += usize::from(!outcome.refusals.is_empty());
+        for refusal in &outcome.refusals {
+            metrics::counter!("chesterfield_lens_errors_total").increment(1);
+            tracing::warn!(
+                db,
+                document = refusal.target,
+                field = refusal.error.field(),
+                "a lens cannot carry an edit"
+            );
+        }
+    }
+}
+
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.written += other.written;
+        self.refused += other.refused;
+        self.stuck += other.stuck;
+        self.waiting += other.waiting;
+    }
+}
+
+/// Adds a revision to a document of an entity that was read; its ancestors' bodies are unread. Nothing if the entity has
+/// no such document.
+pub fn insert(entity: &mut Entity, id: &str, path: &[crate::couch::Rev], body: Body) {
+    if let Some(place) = entity.position(id) {
+        entity.members[place].insert(path, body, Body::Unread);
+    }
+}

@@ -1,0 +1,121 @@
+//! Lenses: the two-way steps between neighbouring class sets.
+//!
+//! A lens is crossed by [`Lens::put`]: new source documents and the old target document make the new target document, which
+//! keeps what only the target knows. Two laws hold for every lens that maps each value it is given:
+//!
+//! * *GetPut*: putting back what was just got changes nothing.
+//! * *PutGet*: what was put can be got again, up to values that the lens maps together.
+//!
+//! A lens is a list of operations, written from the old side to the new and run backwards for the other way. Each
+//! operation puts for itself; the old target is walked back through the operations once, so that each sees what the target knew
+//! at its own place in the list.
+
+pub mod example;
+pub mod file;
+pub mod operation;
+mod put;
+
+use serde_json::Value;
+
+use crate::{
+    couch::Fields,
+    schema::{ClassId, ClassName, Step},
+};
+pub use example::Example;
+pub use file::LensFile;
+use operation::Operation;
+
+/// A compiled lens.
+#[derive(Clone, Debug)]
+pub struct Lens {
+    step: Step,
+    /// The secondary classes of both sides, each with its slot.
+    parts: Vec<Part>,
+    operations: Vec<Operation>,
+    examples: Vec<Example>,
+}
+
+/// A class of a side that is not its primary.
+#[derive(Clone, Debug)]
+struct Part {
+    class: ClassId,
+    /// What a deleted part counts as, and a missing one that is not waited for.
+    default: Fields,
+    /// Nothing is carried until this part exists.
+    is_awaited: bool,
+}
+
+/// The value at hand is not in the lens: nothing can be carried until the document or the lens changes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PutError {
+    /// A `convert` table has no row for the value, and no `otherwise`.
+    #[error("`{field}` is {value}, for which the lens has no value on the {to} side")]
+    NoValue {
+        /// The field, as it is named on the source side.
+        field: String,
+        /// Its value, as JSON.
+        value: String,
+        /// `old` or `new`.
+        to: &'static str,
+    },
+}
+
+impl PutError {
+    /// The field at fault, for logs: they never hold values.
+    pub fn field(&self) -> &str {
+        let PutError::NoValue { field, .. } = self;
+        field
+    }
+}
+
+/// The primary documents of both sides share a slot: what no operation touches travels between them.
+const PRIMARY: usize = 0;
+
+impl Lens {
+    /// The classes on both sides.
+    pub fn step(&self) -> &Step {
+        &self.step
+    }
+
+    /// What stands in for a part that is deleted; none for a primary.
+    pub fn default_of(&self, class: ClassId) -> Option<&Fields> {
+        self.part(class).map(|part| &part.default)
+    }
+
+    /// Whether nothing can be carried before a document of this class exists.
+    pub fn awaits(&self, class: ClassId) -> bool {
+        self.part(class).is_none_or(|part| part.is_awaited)
+    }
+
+    fn part(&self, class: ClassId) -> Option<&Part> {
+        self.parts.iter().find(|part| part.class == class)
+    }
+
+    /// Where a class's fields stand while operations run.
+    fn slot(&self, class: ClassId) -> usize {
+        self.parts
+            .iter()
+            .position(|part| part.class == class)
+            .map_or(PRIMARY, |n| n + 1)
+    }
+
+    fn slots(&self) -> usize {
+        self.parts.len() + 1
+    }
+}
+
+/// Fields of a JSON object, as lens files hold them.
+fn fields_of(object: &serde_json::Map<String, Value>) -> Fields {
+    object.iter().map(|(name, value)| (name.as_str(), raw(value))).collect()
+}
+
+/// A value's JSON text.
+fn raw(value: &Value) -> Box<serde_json::value::RawValue> {
+    serde_json::value::to_raw_value(value).unwrap_or_default()
+}
+
+/// A class named in a lens file, to its place.
+pub type Lookup<'a> = dyn Fn(&ClassName) -> Option<ClassId> + 'a;
+
+#[cfg(test)]
+mod tests;

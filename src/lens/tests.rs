@@ -1,0 +1,177 @@
+//! The lenses of the todo app, and the laws on generated documents.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::schema::Direction::{self, Down, Up};
+
+pub const CLASSES: [&str; 4] = ["todo-item@1", "todo-item@2", "todo-item@3", "todo-item-status@1"];
+const T1: ClassId = ClassId(0);
+const T2: ClassId = ClassId(1);
+const T3: ClassId = ClassId(2);
+const S: ClassId = ClassId(3);
+
+fn look_up(name: &ClassName) -> Option<ClassId> {
+    CLASSES.iter().position(|class| *class == name.to_string()).map(ClassId)
+}
+
+fn compile(yaml: &str) -> Result<Lens, Vec<crate::schema::Flaw>> {
+    serde_saphyr::from_str::<LensFile>(yaml).unwrap().compile(&look_up)
+}
+
+fn status() -> Lens {
+    compile(include_str!("../../schemas/lenses/todo-item-1-to-2.yaml")).unwrap()
+}
+
+fn group() -> Lens {
+    compile(include_str!("../../schemas/lenses/todo-item-2-to-3.yaml")).unwrap()
+}
+
+fn fields(json: &str) -> Fields {
+    serde_json::from_str(json).unwrap()
+}
+
+fn put(lens: &Lens, to: Direction, target: ClassId, sources: &[&Fields], old: Option<&Fields>) -> String {
+    let sources: Vec<_> = sources.iter().map(|fields| Some(*fields)).collect();
+    serde_json::to_string(&lens.put(to, target, &sources, old).unwrap()).unwrap()
+}
+
+#[test]
+fn the_examples_beside_the_lenses_hold() {
+    assert_eq!(status().run_examples(), []);
+    assert_eq!(group().run_examples(), []);
+}
+
+#[test]
+fn what_no_operation_touches_keeps_its_text() {
+    let source = fields(r#"{"schema":"todo-item","z":1.0,"isDone":true,"n":9007199254740993,"o":{"b":1e2, "a":0}}"#);
+    let got = put(&status(), Up, T2, &[&source], None);
+    assert_eq!(
+        got,
+        r#"{"schema":"todo-item","z":1.0,"n":9007199254740993,"o":{"b":1e2, "a":0}}"#
+    );
+}
+
+#[test]
+fn a_part_keeps_what_it_holds_beside_the_fields_that_reach_it() {
+    let old = fields(r#"{"schema":"todo-item-status","status":"blocked","note":"x"}"#);
+    let done = put(&status(), Up, S, &[&fields(r#"{"isDone":true}"#)], Some(&old));
+    assert_eq!(done, r#"{"schema":"todo-item-status","note":"x","status":"done"}"#);
+}
+
+#[test]
+fn a_deleted_part_counts_as_its_default() {
+    let lens = status();
+    let fields = lens
+        .put(Down, T1, &[Some(&fields(r#"{"title":"a"}"#)), None], None)
+        .unwrap();
+    assert_eq!(fields.get("isDone").unwrap().get(), "false");
+}
+
+#[test]
+fn a_value_the_lens_does_not_know_is_an_error() {
+    let lens = compile(
+        "{old: todo-item@1, new: todo-item@2, steps: [{convert: {field: size, values: [[1, small], [2, large]]}}]}",
+    );
+    let error = lens
+        .unwrap()
+        .put(Up, T2, &[Some(&fields(r#"{"size":3}"#))], None)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`size` is 3, for which the lens has no value on the new side"
+    );
+}
+
+#[test]
+fn many_values_on_one_side_may_be_one_on_the_other() {
+    let lens = compile(
+        "{old: todo-item@1, new: todo-item@2, steps: [{convert: {field: p, values: [[low, 1], [lowest, 1], [high, 2]]}}]}",
+    )
+    .unwrap();
+    let put = |to, target, source: &str, old: &str| put(&lens, to, target, &[&fields(source)], Some(&fields(old)));
+    assert_eq!(put(Down, T1, r#"{"p":1}"#, r#"{"p":"lowest"}"#), r#"{"p":"lowest"}"#);
+    assert_eq!(put(Down, T1, r#"{"p":1}"#, r#"{"p":"high"}"#), r#"{"p":"low"}"#);
+    assert_eq!(put(Up, T2, r#"{"p":"lowest"}"#, r#"{"p":2}"#), r#"{"p":1}"#);
+}
+
+#[test]
+fn a_chain_of_operations_on_one_field_keeps_what_the_target_knew() {
+    let lens = compile(
+        "{old: todo-item@2, new: todo-item@3, steps: [{add: {field: group, value: none}}, {rename: {from: group, to: list}}]}",
+    )
+    .unwrap();
+    let source = fields(r#"{"title":"b"}"#);
+    let old = fields(r#"{"title":"a","list":"x"}"#);
+    assert_eq!(
+        put(&lens, Up, T3, &[&source], Some(&old)),
+        r#"{"title":"b","list":"x"}"#
+    );
+    assert_eq!(put(&lens, Down, T2, &[&old], None), r#"{"title":"a"}"#);
+}
+
+#[test]
+fn every_flaw_is_told_at_once() {
+    let flaws = compile(
+        "{old: todo-item@1, new: [todo-item@9, todo-item-status@1], steps: [{rename: {from: _id, to: version}}, \
+         {move: {field: a, to: settings@1}}]}",
+    )
+    .unwrap_err();
+    let at: Vec<_> = flaws.iter().map(|flaw| flaw.at.as_str()).collect();
+    assert_eq!(
+        at,
+        [
+            "/new",
+            "/parts",
+            "/steps/0/rename/from",
+            "/steps/0/rename/to",
+            "/steps/1/move/to"
+        ]
+    );
+}
+
+fn todo_1() -> impl Strategy<Value = Fields> {
+    (any::<Option<bool>>(), "[a-z]{0,3}", any::<Option<i64>>()).prop_map(|(done, title, unknown)| {
+        let mut json = serde_json::json!({"title": title});
+        done.inspect(|done| json["isDone"] = (*done).into());
+        unknown.inspect(|unknown| json["unknown"] = (*unknown).into());
+        fields(&json.to_string())
+    })
+}
+
+fn part() -> impl Strategy<Value = Fields> {
+    (
+        proptest::sample::select(vec!["active", "blocked", "done", "odd"]),
+        any::<Option<u8>>(),
+    )
+        .prop_map(|(status, note)| {
+            let mut json = serde_json::json!({"status": status});
+            note.inspect(|note| json["note"] = (*note).into());
+            fields(&json.to_string())
+        })
+}
+
+proptest! {
+    /// What was just got changes nothing when it is put back.
+    #[test]
+    fn get_put(v1 in todo_1(), v2 in todo_1(), s in part()) {
+        let lens = status();
+        let mut v2 = v2;
+        v2.take("isDone");
+        let v1_got = lens.put(Down, T1, &[Some(&v2), Some(&s)], None).unwrap();
+        prop_assert!(lens.put(Up, T2, &[Some(&v1_got)], Some(&v2)).unwrap().same_as(&v2));
+        prop_assert!(lens.put(Up, S, &[Some(&v1_got)], Some(&s)).unwrap().same_as(&s));
+        let got = [T2, S].map(|class| lens.put(Up, class, &[Some(&v1)], None).unwrap());
+        let back = lens.put(Down, T1, &[Some(&got[0]), Some(&got[1])], Some(&v1)).unwrap();
+        prop_assert!(back.same_as(&v1) || v1.get("isDone").is_none(), "{:?} became {:?}", v1, back);
+    }
+
+    /// What was put can be got again, whatever the target was.
+    #[test]
+    fn put_get(v1 in todo_1(), v2 in todo_1(), s in part()) {
+        let lens = status();
+        let put = [(T2, &v2), (S, &s)].map(|(class, old)| lens.put(Up, class, &[Some(&v1)], Some(old)).unwrap());
+        let again = lens.put(Down, T1, &[Some(&put[0]), Some(&put[1])], Some(&v1)).unwrap();
+        prop_assert!(again.same_as(&v1) || v1.get("isDone").is_none(), "{:?} became {:?}", v1, again);
+    }
+}

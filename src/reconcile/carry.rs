@@ -1,0 +1,330 @@
+//! Carrying edits over lenses, fast-forward or as a conflict, exactly as they stand where they come from.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    Body, Refusal, Want, Work,
+    revision::{self, EditId, Kind},
+};
+use crate::{
+    couch::{Content, Document, Fields, NodeId, Rev, RevTree},
+    lens::Lens,
+    schema::{ClassId, Direction},
+};
+
+/// How deep the last edit of another document may stand on a path: far from CouchDB's default `_revs_limit` of 1000.
+const HORIZON: usize = if cfg!(test) { 4 } else { 100 };
+
+/// One leaf that may have edits for one target, over one lens.
+struct Crossing<'a> {
+    lens: &'a Lens,
+    to: Direction,
+    target: ClassId,
+    /// The class whose leaf is looked at.
+    source: ClassId,
+    leaf: NodeId,
+}
+
+/// What a lens is given: the leaf, and its neighbours at their winners.
+struct Inputs {
+    /// In the order of the step; none where there is no live document.
+    bodies: Vec<Option<Arc<Document>>>,
+    revs: Vec<Rev>,
+    /// The edits on the path of each, with its class; the leaf's first.
+    paths: Vec<(ClassId, HashSet<EditId>)>,
+    /// Those that arrive at the target, oldest first, one list for each input; the leaf's last.
+    arriving: Vec<Vec<EditId>>,
+}
+
+impl Work<'_> {
+    /// Carries every edit over every lens, once.
+    pub(super) fn carry(&mut self) -> bool {
+        self.outcome.is_waiting = false;
+        self.outcome.refusals.clear();
+        let mut moved = false;
+        for lens in self.lenses.clone() {
+            for to in Direction::BOTH {
+                let (near, far) = lens.step().sides(to);
+                for &target in far {
+                    for &source in near {
+                        let tree = &self.entity.members[self.member(source)].tree;
+                        let mut leaves: Vec<NodeId> = tree.leaves().collect();
+                        leaves.sort_by_key(|&leaf| tree.rev(leaf));
+                        for leaf in leaves {
+                            moved |= self.cross(&Crossing {
+                                lens,
+                                to,
+                                target,
+                                source,
+                                leaf,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        moved
+    }
+
+    fn cross(&mut self, crossing: &Crossing) -> bool {
+        let target = self.member(crossing.target);
+        let source = self.member(crossing.source);
+        let mine = self.arriving(source, crossing.leaf, target);
+        let Some(&last) = mine.last() else { return false };
+        let tree = &self.entity.members[target].tree;
+        if tree.nodes().any(|node| tree.content(node).edit == last) {
+            return false;
+        }
+        let Some(inputs) = self.inputs(crossing, mine) else {
+            return false;
+        };
+        let parent = self.parent(target, &inputs);
+        let Some((old, stand_in)) = self.old(target, parent) else {
+            return false;
+        };
+        let body = match self.put(crossing, &inputs, old.as_deref()) {
+            Ok(body) => body,
+            Err(error) => {
+                let target = self.entity.members[target].id.clone();
+                self.outcome.refusals.push(Refusal { target, error });
+                return false;
+            }
+        };
+        let sources: Vec<Rev> = inputs.revs.iter().cloned().chain(stand_in).collect();
+        let member = &self.entity.members[target];
+        let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();
+        let on_path: Vec<EditId> = path.iter().map(EditId::of).collect();
+        for edit in self.fading(target, &on_path) {
+            path.insert(0, revision::derived(&member.id, edit, path.first(), &[], Kind::Local));
+        }
+        let missing = missing(&inputs.arriving, &on_path);
+        for (n, &edit) in missing.iter().enumerate() {
+            let sources = if n + 1 == missing.len() { &sources[..] } else { &[] };
+            path.insert(
+                0,
+                revision::derived(&member.id, edit, path.first(), sources, Kind::Mirror),
+            );
+        }
+        self.emit(target, path, body.map(Arc::new))
+    }
+
+    /// The edits on the path of a leaf that arrive at `target` through it, oldest first.
+    fn arriving(&self, source: usize, leaf: NodeId, target: usize) -> Vec<EditId> {
+        let member = &self.entity.members[source];
+        // An edit that nobody authored here may be one that `_revs_limit` has cut off the target.
+        let is_cut = self.is_cut(target);
+        let class = self.entity.members[target].class;
+        let mut edits = member.edits(leaf);
+        edits.retain(|&edit| {
+            self.origins.arrives(edit, class, member.class) && !(is_cut && self.origins.is_orphan(edit))
+        });
+        edits
+    }
+
+    /// `_revs_limit` has cut some path, so that a document that exists may lack what it once had.
+    fn is_cut(&self, target: usize) -> bool {
+        let stemmed = |tree: &RevTree<_>| tree.leaves().any(|leaf| tree.is_stemmed(leaf));
+        !self.entity.members[target].tree.is_empty() && self.entity.members.iter().any(|member| stemmed(&member.tree))
+    }
+
+    /// None while a document that the lens needs is still on its way, or its body must be read first.
+    fn inputs(&mut self, crossing: &Crossing, mine: Vec<EditId>) -> Option<Inputs> {
+        let (near, _) = crossing.lens.step().sides(crossing.to);
+        let mut inputs = Inputs {
+            bodies: Vec::new(),
+            revs: Vec::new(),
+            paths: Vec::new(),
+            arriving: Vec::new(),
+        };
+        for &class in near {
+            let is_source = class == crossing.source;
+            let place = self.member(class);
+            let node = if is_source {
+                self.told(place, crossing.leaf)
+            } else {
+                self.entity.members[place].tree.winner()
+            };
+            let Some(node) = node else {
+                if is_source || crossing.lens.awaits(class) {
+                    self.outcome.is_waiting = true;
+                    return None;
+                }
+                inputs.bodies.push(None);
+                continue;
+            };
+            let member = &self.entity.members[place];
+            inputs.bodies.push(member.at(node).body.live().cloned());
+            inputs.revs.push(member.tree.rev(node).clone());
+            let path = (class, member.edits(node).into_iter().collect());
+            inputs
+                .paths
+                .insert(if is_source { 0 } else { inputs.paths.len() }, path);
+            if !is_source {
+                inputs
+                    .arriving
+                    .push(self.arriving(place, node, self.member(crossing.target)));
+            }
+        }
+        inputs.arriving.push(mine);
+        Some(inputs)
+    }
+
+    /// The revision whose body a leaf's edits tell: the leaf, or what stands below revisions that only tidy this document and
+    /// show what other documents say. None: that body must be read first.
+    fn told(&mut self, place: usize, leaf: NodeId) -> Option<NodeId> {
+        let member = &self.entity.members[place];
+        if member.at(leaf).is_tombstone() {
+            return Some(leaf);
+        }
+        let told = member
+            .tree
+            .path(leaf)
+            .find(|&node| member.at(node).kind != Kind::Local)
+            .unwrap_or(leaf);
+        match member.at(told).body {
+            Body::Live(_) => Some(told),
+            Body::Missing | Body::Tombstone => Some(leaf),
+            Body::Unread => {
+                self.want(place, told);
+                None
+            }
+        }
+    }
+
+    fn want(&mut self, place: usize, node: NodeId) {
+        let member = &self.entity.members[place];
+        self.outcome.wants.insert(Want {
+            id: member.id.clone(),
+            rev: member.tree.rev(node).clone(),
+        });
+    }
+
+    /// What the other documents show last, where it stands so deep on the target's path (newest first) that `_revs_limit`
+    /// may cut it off: then it could no longer be told from an edit that has not arrived. It is written once more.
+    fn fading(&self, target: usize, on_path: &[EditId]) -> Vec<EditId> {
+        let class = self.entity.members[target].class;
+        let mut fading = Vec::new();
+        for member in self
+            .entity
+            .members
+            .iter()
+            .filter(|member| on_path.len() > HORIZON && member.class != class)
+        {
+            let Some(winner) = member.tree.winner() else { continue };
+            let edits = member.edits(winner);
+            let last = edits.iter().rev().find_map(|edit| {
+                let depth = self
+                    .origins
+                    .belongs(*edit, class)
+                    .then(|| on_path.iter().position(|on| on == edit))??;
+                Some((*edit, depth))
+            });
+            if let Some((edit, _)) = last.filter(|(edit, depth)| *depth >= HORIZON && !fading.contains(edit)) {
+                fading.push(edit);
+            }
+        }
+        fading
+    }
+
+    /// The deepest node of the target on which every edit has been seen by the inputs, or can never be. A leaf is a
+    /// fast-forward; an inner node, or none, is a conflict.
+    fn parent(&self, target: usize, inputs: &Inputs) -> Option<NodeId> {
+        let tree = &self.entity.members[target].tree;
+        let mut nodes: Vec<NodeId> = tree.nodes().collect();
+        nodes.sort_by_key(|&node| tree.rev(node));
+        let is_cut = self.is_cut(target);
+        let mut fits = vec![false; nodes.len()];
+        // What only tidies this document does not count.
+        let mut depth = vec![0; nodes.len()];
+        for &node in &nodes {
+            let edit = tree.content(node).edit;
+            // The leaf decides for every edit that belongs to its class: that another input has seen an edit does not
+            // tell that the leaf's author had.
+            let seen = inputs
+                .paths
+                .iter()
+                .find_map(|(class, path)| self.origins.belongs(edit, *class).then(|| path.contains(&edit)));
+            // Where `_revs_limit` has cut paths, an edit that both sides have vouches for what stands before it, and one whose
+            // author is no longer known is too old to be in conflict.
+            let is_vouched = is_cut && seen == Some(true);
+            let is_old = is_cut && self.origins.is_orphan(edit);
+            let is_on_top = || tree.parent(node).is_none_or(|parent| fits[parent]);
+            let own = usize::from(tree.content(node).kind != Kind::Local);
+            depth[node] = own + tree.parent(node).map_or(0, |parent| depth[parent]);
+            fits[node] = is_vouched || (is_old || seen.unwrap_or(true)) && is_on_top();
+        }
+        nodes
+            .into_iter()
+            .filter(|&node| fits[node])
+            .max_by_key(|&node| (depth[node], tree.rev(node)))
+    }
+
+    /// What the target was where the new revision branches off. Where compaction has taken that, the winner stands in for it,
+    /// and its revision is told. The outer `None`: that body must be read first.
+    fn old(&mut self, target: usize, parent: Option<NodeId>) -> Option<(Option<Arc<Document>>, Option<Rev>)> {
+        let member = &self.entity.members[target];
+        let Some(parent) = parent else {
+            return Some((None, None));
+        };
+        match &member.at(parent).body {
+            Body::Live(document) => Some((Some(document.clone()), None)),
+            Body::Tombstone => Some((None, None)),
+            Body::Unread => {
+                self.want(target, parent);
+                None
+            }
+            Body::Missing => {
+                let winner = member
+                    .tree
+                    .winner()
+                    .filter(|&winner| member.at(winner).body.live().is_some());
+                // Attachments of a revision that is no ancestor are not this branch's to keep.
+                let stand_in = winner.and_then(|winner| member.at(winner).body.live()).map(|document| {
+                    Arc::new(Document {
+                        attachments: None,
+                        ..(**document).clone()
+                    })
+                });
+                Some((stand_in, winner.map(|winner| member.tree.rev(winner).clone())))
+            }
+        }
+    }
+
+    fn put(
+        &self,
+        crossing: &Crossing,
+        inputs: &Inputs,
+        old: Option<&Document>,
+    ) -> Result<Option<Document>, crate::lens::PutError> {
+        let tree = &self.entity.members[self.member(crossing.source)].tree;
+        let is_resolved = tree.content(crossing.leaf).body.live().is_none() && tree.live().next().is_some();
+        if is_resolved || inputs.bodies.first().is_none_or(Option::is_none) {
+            return Ok(None);
+        }
+        let sources: Vec<Option<&Fields>> = inputs
+            .bodies
+            .iter()
+            .map(|body| body.as_ref().map(|b| &b.fields))
+            .collect();
+        let fields = crossing
+            .lens
+            .put(crossing.to, crossing.target, &sources, old.map(|old| &old.fields))?;
+        Ok(Some(self.document(crossing.target, fields, old)))
+    }
+}
+
+/// The edits that are not yet on a path, in order. What stands before an edit that is on it is there too, or was cut
+/// off by `_revs_limit`.
+fn missing(arriving: &[Vec<EditId>], on_path: &[EditId]) -> Vec<EditId> {
+    let mut seen: HashSet<EditId> = on_path.iter().copied().collect();
+    let mut missing = Vec::new();
+    for edits in arriving {
+        let known = edits.iter().rposition(|edit| seen.contains(edit)).map_or(0, |n| n + 1);
+        for &edit in &edits[known..] {
+            if seen.insert(edit) {
+                missing.push(edit);
+            }
+        }
+    }
+    missing
+}

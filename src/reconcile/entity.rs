@@ -1,0 +1,142 @@
+//! An entity as it was read: one revision tree for each of its documents.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::revision::{EditId, Kind};
+use crate::{
+    couch::{Content, Document, NodeId, Rev, RevTree},
+    schema::{ClassId, Registry},
+};
+
+/// What is known of a revision's body.
+#[derive(Clone, Debug, Default)]
+pub enum Body {
+    /// Nobody has asked for it.
+    #[default]
+    Unread,
+    /// CouchDB no longer has it (compacted), or never had (it came as an ancestor only).
+    Missing,
+    /// `_deleted`
+    Tombstone,
+    /// A document; its fields and attachments count.
+    Live(Arc<Document>),
+}
+
+/// What stands at a node of a member's tree.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The edit that stands there.
+    pub edit: EditId,
+    /// Who wrote it.
+    pub kind: Kind,
+    /// Its body.
+    pub body: Body,
+}
+
+/// One document of an entity.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its class.
+    pub class: ClassId,
+    /// Its `_id`.
+    pub id: String,
+    /// Its revisions.
+    pub tree: RevTree<Stored>,
+}
+
+/// The documents that share a key and whose classes are tied by lenses, in the order of [`Registry::entity`].
+#[derive(Clone, Debug)]
+pub struct Entity {
+    /// The documents, existing or not.
+    pub members: Vec<Member>,
+}
+
+impl Content for Stored {
+    fn is_known(&self) -> bool {
+        matches!(self.body, Body::Live(_) | Body::Tombstone)
+    }
+
+    fn is_tombstone(&self) -> bool {
+        matches!(self.body, Body::Tombstone)
+    }
+}
+
+impl Body {
+    /// The document, if there is a live one.
+    pub fn live(&self) -> Option<&Arc<Document>> {
+        match self {
+            Body::Live(document) => Some(document),
+            _ => None,
+        }
+    }
+}
+
+impl Member {
+    /// Adds a revision and its ancestors, newest first. A body that is known already stays; `ancestors` is what is known
+    /// of the bodies of those that are new. Answers the node and whether its revision is new.
+    pub fn insert(&mut self, path: &[Rev], body: Body, ancestors: Body) -> Option<(NodeId, bool)> {
+        let id = &self.id;
+        let stored = |rev: &Rev| Stored {
+            edit: EditId::of(rev),
+            kind: Kind::of(id, rev),
+            body: ancestors.clone(),
+        };
+        let (node, is_new) = self.tree.insert(path, stored)?;
+        let stored = self.tree.content_mut(node);
+        if !stored.is_known() {
+            stored.body = body;
+        }
+        Some((node, is_new))
+    }
+
+    /// The edits on the path of `node`, oldest first.
+    pub fn edits(&self, node: NodeId) -> Vec<EditId> {
+        let mut edits: Vec<EditId> = self.tree.path(node).map(|n| self.tree.content(n).edit).collect();
+        edits.reverse();
+        edits
+    }
+
+    /// The edits on the path of `node` that came from elsewhere or were authored here; not what only tidies this document.
+    pub fn shared_edits(&self, node: NodeId) -> HashSet<EditId> {
+        let stored = self.tree.path(node).map(|n| self.tree.content(n));
+        stored
+            .filter(|stored| stored.kind != Kind::Local)
+            .map(|stored| stored.edit)
+            .collect()
+    }
+
+    /// The revisions on the path of `node`, newest first.
+    pub fn revs(&self, node: NodeId) -> Vec<Rev> {
+        self.tree.path(node).map(|n| self.tree.rev(n).clone()).collect()
+    }
+
+    /// What stands at `node`.
+    pub fn at(&self, node: NodeId) -> &Stored {
+        self.tree.content(node)
+    }
+}
+
+impl Entity {
+    /// An entity of which nothing is read yet. `None` if the class is tied to no other, or the key cannot stand in every id
+    /// (see [`Registry::entity_ids`]).
+    pub fn new(registry: &Registry, class: ClassId, key: &str) -> Option<Self> {
+        let classes = registry.entity(class);
+        if classes.len() < 2 {
+            return None;
+        }
+        let ids = registry.entity_ids(class, key)?;
+        let members = classes.iter().zip(ids).map(|(&class, id)| Member {
+            class,
+            id,
+            tree: RevTree::default(),
+        });
+        Some(Self {
+            members: members.collect(),
+        })
+    }
+
+    /// The place of a document.
+    pub fn position(&self, id: &str) -> Option<usize> {
+        self.members.iter().position(|member| member.id == id)
+    }
+}

@@ -1,0 +1,181 @@
+//! How versions stay in step: the pure function from an entity's revision trees to the revisions that are missing.
+//!
+//! Migration is replication with a lens in the middle. An edit that a client authored in one class is *carried* into
+//! every other class it reaches, as a revision whose hash tells which edit it mirrors ([`revision`]). Whether a document has
+//! an edit is read off its tree; so reconciling is idempotent, any number of proxies may do it at once, and a crash is repaired
+//! by whoever looks next.
+
+mod carry;
+pub mod entity;
+mod origin;
+pub mod revision;
+mod settle;
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::{
+    couch::{Document, NodeId, Rev},
+    lens::{Lens, PutError},
+    schema::{ClassId, Registry},
+};
+pub use entity::{Body, Entity, Member};
+use origin::Origins;
+use revision::{EditId, Kind};
+
+/// A revision that is missing, to be written with `new_edits: false`.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The document.
+    pub id: String,
+    /// The revision and its ancestors, newest first.
+    pub path: Vec<Rev>,
+    /// The document's fields and attachments; none for a tombstone.
+    pub body: Option<Arc<Document>>,
+}
+
+/// A body that must be read before the revision on top of it can be made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Want {
+    /// The document.
+    pub id: String,
+    /// The inner revision.
+    pub rev: Rev,
+}
+
+/// An edit that a lens could not carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The document that lacks the edit.
+    pub target: String,
+    /// Why.
+    pub error: PutError,
+}
+
+/// What reconciling found.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The missing revisions, in the order in which they build on each other.
+    pub writes: Vec<Write>,
+    /// Bodies to read first: put them into the entity and reconcile again, instead of writing.
+    pub wants: HashSet<Want>,
+    /// Edits that no lens could carry; everything else was carried.
+    pub refusals: Vec<Refusal>,
+    /// A document that a lens needs does not exist yet.
+    pub is_waiting: bool,
+}
+
+/// Rounds after which an entity that still changes is given up: each round carries every edit one class further, so more than
+/// this means that the rules contradict each other.
+const ROUNDS: usize = 64;
+
+/// Finds every revision that is missing in an entity. The writes are in `entity` too when it returns.
+pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> Outcome {
+    let origins = Origins::find(registry, entity);
+    let is_tied = |lens: &&Lens| {
+        entity
+            .members
+            .iter()
+            .any(|member| lens.step().old.contains(&member.class))
+    };
+    let lenses = lenses.iter().filter(is_tied).collect();
+    let mut work = Work {
+        registry,
+        lenses,
+        entity,
+        origins,
+        outcome: Outcome::default(),
+    };
+    for _ in 0..ROUNDS {
+        // A document is tidied only when every edit that can reach it has.
+        let moved =
+            work.carry() || work.outcome.wants.is_empty() && (work.drop_behind() | work.drop_rejected() | work.align());
+        if !moved {
+            break;
+        }
+    }
+    work.outcome
+}
+
+/// A reconciliation under way.
+struct Work<'a> {
+    registry: &'a Registry,
+    /// Those of this entity.
+    lenses: Vec<&'a Lens>,
+    entity: &'a mut Entity,
+    origins: Origins<'a>,
+    outcome: Outcome,
+}
+
+impl Work<'_> {
+    /// Writes a revision, unless it is there already.
+    fn emit(&mut self, member: usize, path: Vec<Rev>, body: Option<Arc<Document>>) -> bool {
+        let member = &mut self.entity.members[member];
+        let stored = body.clone().map_or(Body::Tombstone, Body::Live);
+        if path.first().is_none_or(|rev| member.tree.find(rev).is_some()) {
+            return false;
+        }
+        member.insert(&path, stored, Body::Missing);
+        self.outcome.writes.push(Write {
+            id: member.id.clone(),
+            path,
+            body,
+        });
+        true
+    }
+
+    /// Ends a branch of this document alone.
+    fn drop_leaf(&mut self, member: usize, leaf: NodeId) -> bool {
+        let at = &self.entity.members[member];
+        let rev = at.tree.rev(leaf);
+        let edit = EditId::made("drop", &at.id, &[rev]);
+        let mut path = vec![revision::derived(&at.id, edit, Some(rev), &[], Kind::Local)];
+        path.extend(at.revs(leaf));
+        self.emit(member, path, None)
+    }
+
+    fn member(&self, class: ClassId) -> usize {
+        // A step's classes are all of one entity, so the place is always found.
+        self.entity
+            .members
+            .iter()
+            .position(|member| member.class == class)
+            .unwrap_or_default()
+    }
+
+    /// The places of a step's classes.
+    fn members(&self, classes: &[ClassId]) -> Vec<usize> {
+        classes.iter().map(|&class| self.member(class)).collect()
+    }
+
+    /// A lens's answer as a document: engine's fields set, its own attachments kept.
+    fn document(&self, class: ClassId, mut fields: crate::couch::Fields, old: Option<&Document>) -> Document {
+        let name = &self.registry.class(class).name;
+        for (field, value) in [
+            ("schema", serde_json::json!(*name.schema)),
+            ("version", serde_json::json!(name.major)),
+        ] {
+            fields.set(field, serde_json::value::to_raw_value(&value).unwrap_or_default());
+        }
+        Document {
+            fields,
+            attachments: old.and_then(|old| old.attachments.clone()),
+            ..Document::default()
+        }
+    }
+}
+
+impl Write {
+    /// The document for `_bulk_docs`.
+    pub fn to_document(&self) -> Document {
+        Document {
+            id: Some(self.id.clone()),
+            rev: self.path.first().cloned(),
+            revisions: self.path.clone(),
+            deleted: self.body.is_none(),
+            ..self.body.as_deref().cloned().unwrap_or_default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

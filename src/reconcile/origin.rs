@@ -1,0 +1,52 @@
+//! Where each edit was authored, and so how far it spreads.
+
+use std::collections::HashMap;
+
+use super::{Entity, revision::EditId, revision::Kind};
+use crate::schema::{ClassId, Registry};
+
+/// The class of every edit found in an entity.
+pub struct Origins<'a> {
+    registry: &'a Registry,
+    /// With the kind under which it was found first: a mirror is an orphan.
+    class: HashMap<EditId, (ClassId, Kind)>,
+}
+
+impl<'a> Origins<'a> {
+    /// Reads them off the trees. An edit that nobody here authored is an orphan (a device restored only its newest class to
+    /// a fresh server): its newest holder speaks for it.
+    pub fn find(registry: &'a Registry, entity: &Entity) -> Self {
+        let mut class = HashMap::new();
+        let mut newest_first: Vec<_> = entity.members.iter().collect();
+        newest_first.sort_by_key(|member| !registry.is_finest(member.class));
+        for wanted in [&[Kind::Authored, Kind::Merge][..], &[Kind::Mirror]] {
+            for member in &newest_first {
+                for stored in member.tree.nodes().map(|node| member.at(node)) {
+                    if wanted.contains(&stored.kind) {
+                        class.entry(stored.edit).or_insert((member.class, stored.kind));
+                    }
+                }
+            }
+        }
+        Self { registry, class }
+    }
+
+    /// The edit belongs into documents of this class.
+    pub fn belongs(&self, edit: EditId, class: ClassId) -> bool {
+        self.class
+            .get(&edit)
+            .is_some_and(|&(origin, _)| origin == class || self.registry.via(origin, class).is_some())
+    }
+
+    /// The edit arrives at `target` through `neighbour`.
+    pub fn arrives(&self, edit: EditId, target: ClassId, neighbour: ClassId) -> bool {
+        self.class
+            .get(&edit)
+            .is_some_and(|&(origin, _)| self.registry.via(origin, target) == Some(neighbour))
+    }
+
+    /// Nobody here authored the edit.
+    pub fn is_orphan(&self, edit: EditId) -> bool {
+        self.class.get(&edit).is_some_and(|&(_, kind)| kind == Kind::Mirror)
+    }
+}

@@ -1,0 +1,210 @@
+//! Tidying one document: branches that are behind, and branches that its inputs no longer have.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    Work,
+    revision::{self, EditId, Kind},
+};
+use crate::{
+    couch::{Content, Fields, NodeId, Rev},
+    lens::Lens,
+    schema::{ClassId, Direction},
+};
+
+/// A document and the inputs that one lens makes it from.
+struct Alignment<'a> {
+    lens: &'a Lens,
+    to: Direction,
+    place: usize,
+    target: ClassId,
+    /// The primary first.
+    inputs: Vec<usize>,
+}
+
+impl Work<'_> {
+    /// Ends every live leaf all of whose edits stand on another leaf's path: it is behind, not in conflict. A real deletion
+    /// that has seen them counts as such a leaf, a local one does not.
+    pub(super) fn drop_behind(&mut self) -> bool {
+        let mut moved = false;
+        for place in 0..self.entity.members.len() {
+            let tree = &self.entity.members[place].tree;
+            if tree.live().next().is_none() || tree.leaves().nth(1).is_none() {
+                continue;
+            }
+            for leaf in tree.live().collect::<Vec<_>>() {
+                if self.is_behind(place, leaf) {
+                    moved |= self.drop_leaf(place, leaf);
+                }
+            }
+        }
+        moved
+    }
+
+    fn is_behind(&self, place: usize, leaf: NodeId) -> bool {
+        let member = &self.entity.members[place];
+        let tree = &member.tree;
+        let is_derived = |node: NodeId| member.at(node).kind != Kind::Authored;
+        let mine = member.shared_edits(leaf);
+        let counts = |other: &NodeId| {
+            *other != leaf && !(member.at(*other).is_tombstone() && member.at(*other).kind == Kind::Local)
+        };
+        tree.leaves().filter(counts).any(|other| {
+            let theirs = member.shared_edits(other);
+            // Of two leaves with the same edits the authored one stays, then the higher one, so that all agree on which.
+            let yields = (is_derived(leaf), tree.rev(other)) > (is_derived(other), tree.rev(leaf));
+            mine.is_subset(&theirs) && (mine.len() < theirs.len() || yields)
+        })
+    }
+
+    /// Ends every live leaf that another one stands against only with edits from a neighbour where they have been rejected:
+    /// there, no live leaf has them any more. So a conflict between two clients of a coarser class, mirrored into two
+    /// documents of a finer one, is resolved in both when it is resolved in one.
+    pub(super) fn drop_rejected(&mut self) -> bool {
+        let mut moved = false;
+        for place in 0..self.entity.members.len() {
+            let mut live: Vec<NodeId> = self.entity.members[place].tree.live().collect();
+            live.sort_by_key(|&leaf| self.entity.members[place].tree.rev(leaf));
+            while live.len() > 1
+                && let Some(n) = live.iter().position(|&leaf| self.is_rejected(place, leaf, &live))
+            {
+                moved |= self.drop_leaf(place, live.remove(n));
+            }
+        }
+        moved
+    }
+
+    fn is_rejected(&self, place: usize, leaf: NodeId, live: &[NodeId]) -> bool {
+        let member = &self.entity.members[place];
+        let others: HashSet<EditId> = live
+            .iter()
+            .filter(|&&other| other != leaf)
+            .flat_map(|&other| member.shared_edits(other))
+            .collect();
+        let own: Vec<EditId> = member
+            .shared_edits(leaf)
+            .into_iter()
+            .filter(|edit| !others.contains(edit))
+            .collect();
+        self.entity.members.iter().any(|neighbour| {
+            let mut alive = neighbour.tree.live().peekable();
+            let holds = |edit: &EditId| neighbour.tree.nodes().any(|node| neighbour.at(node).edit == *edit);
+            !own.is_empty()
+                && alive.peek().is_some()
+                && own
+                    .iter()
+                    .all(|&edit| self.origins.arrives(edit, member.class, neighbour.class) && holds(&edit))
+                && !alive
+                    .flat_map(|leaf| neighbour.edits(leaf))
+                    .any(|edit| own.contains(&edit))
+        })
+    }
+
+    /// Brings documents with several live leaves in line with their inputs.
+    ///
+    /// *Join*: two proxies that race on different inputs of a merged document can leave it with several live leaves although
+    /// every input has one. Then the winner takes what the inputs say now, and the others end. If the primary input is deleted,
+    /// all end.
+    ///
+    /// *Agree*: while there is a conflict, all versions show the same winner, that of the newest class. An older document gets
+    /// edits of several inputs, so its branches may be of other lengths; the branch that has what its primary input shows is
+    /// made the longest.
+    pub(super) fn align(&mut self) -> bool {
+        let mut moved = false;
+        for lens in self.lenses.clone() {
+            for to in Direction::BOTH {
+                let (near, far) = lens.step().sides(to);
+                for &target in far {
+                    let alignment = Alignment {
+                        lens,
+                        to,
+                        place: self.member(target),
+                        target,
+                        inputs: self.members(near),
+                    };
+                    moved |= self.align_target(&alignment);
+                }
+            }
+        }
+        moved
+    }
+
+    fn align_target(&mut self, on: &Alignment) -> bool {
+        let member = &self.entity.members[on.place];
+        let mut live: Vec<NodeId> = member.tree.live().collect();
+        live.sort_by_key(|&leaf| std::cmp::Reverse(member.tree.rev(leaf)));
+        let primary = &self.entity.members[on.inputs[0]];
+        let Some(shown) = primary.tree.winner() else {
+            return false;
+        };
+        let is_gone = primary.at(shown).is_tombstone();
+        let is_settled = on
+            .inputs
+            .iter()
+            .all(|&input| self.entity.members[input].tree.live().nth(1).is_none());
+        // A leaf of our own is looked at even when it is alone: a proxy may have ended its rivals and died.
+        let is_ours = |&leaf: &NodeId| member.at(leaf).kind != Kind::Authored;
+        let is_diverged = live.len() > 1 || !live.is_empty() && (is_gone || !is_settled || is_ours(&live[0]));
+        if !is_diverged || !on.inputs.iter().all(|&input| self.has_all(input, on.place, &live)) {
+            return false;
+        }
+        if on.inputs.len() > 1 && (is_settled || is_gone) {
+            let keep = (!is_gone).then(|| live.remove(0));
+            let extended = keep.is_some_and(|keep| self.show_winners(on, "join", keep));
+            return live
+                .into_iter()
+                .fold(extended, |moved, leaf| self.drop_leaf(on.place, leaf) | moved);
+        }
+        let wanted = primary.shared_edits(shown);
+        let agreeing = live
+            .into_iter()
+            .find(|&leaf| wanted.is_subset(&member.shared_edits(leaf)));
+        on.to == Direction::Down && !is_gone && agreeing.is_some_and(|leaf| self.show_winners(on, "agree", leaf))
+    }
+
+    /// Extends a leaf so that it wins and shows what the winners of the inputs make.
+    fn show_winners(&mut self, on: &Alignment, reason: &str, leaf: NodeId) -> bool {
+        let member = &self.entity.members[on.place];
+        let Some(old) = member.at(leaf).body.live() else {
+            return false;
+        };
+        let inputs = on.inputs.iter().map(|&input| &self.entity.members[input]);
+        let winners: Vec<_> = inputs.map(|input| (input, input.tree.winner())).collect();
+        let sources: Vec<Option<&Fields>> = winners
+            .iter()
+            .map(|(input, winner)| input.at((*winner)?).body.live().map(|body| &body.fields))
+            .collect();
+        let Ok(fields) = on.lens.put(on.to, on.target, &sources, Some(&old.fields)) else {
+            return false;
+        };
+        let shown = self.document(on.target, fields, Some(old));
+        let revs: Vec<&Rev> = winners
+            .iter()
+            .filter_map(|(input, winner)| Some(input.tree.rev((*winner)?)))
+            .collect();
+        let edit = EditId::made(reason, &member.id, &revs);
+        let is_winner = member.tree.winner() == Some(leaf);
+        // Once for the same winners: a lens that answers differently each time must not make revisions without end.
+        if is_winner && (shown.fields.same_as(&old.fields) || member.edits(leaf).contains(&edit)) {
+            return false;
+        }
+        let longest = member
+            .tree
+            .winner()
+            .map_or(0, |winner| member.tree.rev(winner).generation());
+        let mut path = member.revs(leaf);
+        while path[0].generation() < longest + 1 {
+            path.insert(0, revision::derived(&member.id, edit, path.first(), &[], Kind::Local));
+        }
+        self.emit(on.place, path, Some(Arc::new(shown)))
+    }
+
+    /// The input holds every edit that the target's leaves hold of it.
+    fn has_all(&self, input: usize, target: usize, live: &[NodeId]) -> bool {
+        let input = &self.entity.members[input];
+        let target = &self.entity.members[target];
+        let held: HashSet<EditId> = input.tree.nodes().map(|node| input.at(node).edit).collect();
+        let mut edits = live.iter().flat_map(|&leaf| target.edits(leaf));
+        !held.is_empty() && edits.all(|edit| held.contains(&edit) || !self.origins.belongs(edit, input.class))
+    }
+}

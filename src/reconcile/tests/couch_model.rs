@@ -1,0 +1,237 @@
+//! A model of what CouchDB keeps of documents: trees of parents, bodies, stemming and compaction. Written apart from
+//! [`crate::couch::RevTree`], so that the two cannot share a mistake.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    couch::{Document, Rev},
+    lens::{Lens, LensFile},
+    reconcile::{Body, Entity, Outcome, Write, reconcile},
+    schema::{Class, ClassId, ClassName, IdPattern, Registry, pattern},
+};
+
+pub const T1: &str = "todo-item:k:v:1";
+pub const T2: &str = "todo-item:k:v:2";
+pub const T3: &str = "todo-item:k:v:3";
+pub const S: &str = "todo-item-status:k:v:1";
+pub const ALL: [&str; 4] = [T1, T2, T3, S];
+
+/// The todo app's registry and lenses, from the files that users get.
+pub struct Schemas {
+    pub registry: Registry,
+    pub lenses: Vec<Lens>,
+}
+
+impl Schemas {
+    pub fn todo() -> Self {
+        let names = ["todo-item@1", "todo-item@2", "todo-item@3", "todo-item-status@1"];
+        let names = names.map(|name| name.parse::<ClassName>().unwrap());
+        let lenses: Vec<Lens> = [
+            include_str!("../../../schemas/lenses/todo-item-1-to-2.yaml"),
+            include_str!("../../../schemas/lenses/todo-item-2-to-3.yaml"),
+        ]
+        .map(|text| {
+            let file: LensFile = serde_saphyr::from_str(text).unwrap();
+            file.compile(&|name| names.iter().position(|n| n == name).map(ClassId))
+                .unwrap()
+        })
+        .into();
+        let classes = names.iter().map(|name| Class {
+            name: name.clone(),
+            version: semver::Version::new(name.major, 0, 0),
+            pattern: IdPattern::new(pattern::DEFAULT, name).unwrap(),
+        });
+        let steps = lenses.iter().map(|lens| lens.step().clone()).collect();
+        Self {
+            registry: Registry::new(classes.collect(), steps).unwrap(),
+            lenses,
+        }
+    }
+}
+
+#[derive(Clone, Default, PartialEq)]
+pub struct Tree {
+    pub parent: BTreeMap<Rev, Option<Rev>>,
+    /// `Some(None)` is a tombstone; no entry, no body.
+    pub body: BTreeMap<Rev, Option<String>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Db(pub BTreeMap<String, Tree>);
+
+impl std::fmt::Debug for Tree {
+    /// A line for each revision, with what stands at it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (rev, parent) in &self.parent {
+            let parent = parent.as_ref().map(Rev::to_string).unwrap_or_default();
+            let body = match self.body.get(rev) {
+                None => "unknown",
+                Some(None) => "deleted",
+                Some(Some(text)) => text,
+            };
+            write!(f, "\n    {rev} on {parent:34} {body}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Tree {
+    pub fn leaves(&self) -> Vec<Rev> {
+        let inner: BTreeSet<&Rev> = self.parent.values().flatten().collect();
+        self.parent
+            .keys()
+            .filter(|rev| !inner.contains(rev) && self.body.contains_key(rev))
+            .cloned()
+            .collect()
+    }
+
+    pub fn live(&self) -> Vec<Rev> {
+        self.leaves()
+            .into_iter()
+            .filter(|rev| self.body[rev].is_some())
+            .collect()
+    }
+
+    pub fn winner(&self) -> Option<Rev> {
+        self.leaves()
+            .into_iter()
+            .max_by_key(|rev| (self.body[rev].is_some(), rev.clone()))
+    }
+
+    pub fn path(&self, rev: &Rev) -> Vec<Rev> {
+        std::iter::successors(Some(rev.clone()), |rev| self.parent.get(rev).cloned().flatten()).collect()
+    }
+
+    /// What replication brings over: everything but the bodies of inner revisions.
+    pub fn replicable(&self) -> Self {
+        let mut tree = self.clone();
+        tree.compact();
+        tree
+    }
+
+    pub fn shown(&self) -> Option<serde_json::Value> {
+        let text = self.body.get(&self.winner()?)?.as_ref()?;
+        Some(serde_json::from_str(text).unwrap())
+    }
+
+    /// `new_edits: false`
+    pub fn write(&mut self, path: &[Rev], body: Option<String>) -> bool {
+        if self.body.contains_key(&path[0]) {
+            return false;
+        }
+        for (n, rev) in path.iter().enumerate() {
+            let parent = path.get(n + 1).cloned();
+            let known = self.parent.entry(rev.clone()).or_default();
+            if known.is_none() {
+                *known = parent;
+            }
+        }
+        self.body.insert(path[0].clone(), body);
+        true
+    }
+
+    /// `_revs_limit`
+    pub fn stem(&mut self, limit: usize) {
+        let kept: Vec<Vec<Rev>> = self
+            .leaves()
+            .iter()
+            .map(|leaf| self.path(leaf).into_iter().take(limit).collect())
+            .collect();
+        let keep: BTreeSet<&Rev> = kept.iter().flatten().collect();
+        self.parent.retain(|rev, _| keep.contains(rev));
+        self.body.retain(|rev, _| keep.contains(rev));
+        for parent in self.parent.values_mut() {
+            if parent.as_ref().is_some_and(|rev| !keep.contains(rev)) {
+                *parent = None;
+            }
+        }
+    }
+
+    /// `_compact`
+    pub fn compact(&mut self) {
+        let leaves = self.leaves();
+        self.body.retain(|rev, _| leaves.contains(rev));
+    }
+}
+
+impl Db {
+    pub fn tree(&self, id: &str) -> Tree {
+        self.0.get(id).cloned().unwrap_or_default()
+    }
+
+    pub fn shown(&self, id: &str) -> Option<serde_json::Value> {
+        self.0.get(id)?.shown()
+    }
+
+    pub fn replicable(&self) -> Self {
+        Self(
+            self.0
+                .iter()
+                .map(|(id, tree)| (id.clone(), tree.replicable()))
+                .collect(),
+        )
+    }
+
+    pub fn live(&self, id: &str) -> usize {
+        self.0.get(id).map_or(0, |tree| tree.live().len())
+    }
+
+    pub fn write(&mut self, id: &str, path: &[Rev], body: Option<String>) -> bool {
+        self.0.entry(id.to_owned()).or_default().write(path, body)
+    }
+
+    pub fn replicate_to(&self, other: &mut Db, ids: &[&str]) -> bool {
+        let mut moved = false;
+        for id in ids {
+            let tree = self.tree(id);
+            for leaf in tree.leaves() {
+                moved |= other.write(id, &tree.path(&leaf), tree.body[&leaf].clone());
+            }
+        }
+        moved
+    }
+
+    /// What a proxy that looks now would write.
+    pub fn missing(&self, schemas: &Schemas) -> Outcome {
+        let mut read = Entity::new(&schemas.registry, ClassId(0), "k").unwrap();
+        for member in &mut read.members {
+            let tree = self.tree(&member.id);
+            for leaf in tree.leaves() {
+                member.insert(&tree.path(&leaf), body(&tree.body[&leaf]), Body::Unread);
+            }
+        }
+        loop {
+            let outcome = reconcile(&schemas.registry, &schemas.lenses, &mut read.clone());
+            if outcome.wants.is_empty() {
+                return outcome;
+            }
+            for want in outcome.wants {
+                let member = read.members.iter_mut().find(|member| member.id == want.id).unwrap();
+                let node = member.tree.find(&want.rev).unwrap();
+                member.tree.content_mut(node).body = self.0[&want.id].body.get(&want.rev).map_or(Body::Missing, body);
+            }
+        }
+    }
+
+    pub fn land(&mut self, writes: &[Write]) -> bool {
+        let mut moved = false;
+        for write in writes {
+            let body = write
+                .body
+                .as_ref()
+                .map(|document| serde_json::to_string(&document.fields).unwrap());
+            moved |= self.write(&write.id, &write.path, body);
+        }
+        moved
+    }
+
+    pub fn reconcile(&mut self, schemas: &Schemas) -> bool {
+        let outcome = self.missing(schemas);
+        self.land(&outcome.writes)
+    }
+}
+
+fn body(body: &Option<String>) -> Body {
+    let document = |text: &String| serde_json::from_str::<Document>(text).unwrap().into();
+    body.as_ref().map_or(Body::Tombstone, |text| Body::Live(document(text)))
+}

@@ -1,0 +1,408 @@
+//! What must hold (design, 3.4), each on generated histories.
+
+use proptest::{collection::vec, prelude::*};
+use serde_json::{Value, json};
+
+use super::couch_model::{ALL, Db, S, Schemas, T1, T2, T3};
+use crate::{
+    couch::Rev,
+    reconcile::{Write, revision::EditId},
+};
+
+/// One step of a history: what happens, and to whom.
+type Act = [u8; 3];
+
+fn acts(most: usize) -> impl Strategy<Value = Vec<Act>> {
+    vec(any::<Act>(), 1..most)
+}
+
+fn sees(version: usize) -> &'static [&'static str] {
+    [&ALL[..], &[T2, T3, S], &[T3, S]][version - 1]
+}
+
+fn todo(version: usize) -> &'static str {
+    [T1, T2, T3][version - 1]
+}
+
+struct Client {
+    version: usize,
+    db: Db,
+    server: usize,
+}
+
+struct World {
+    schemas: Schemas,
+    servers: Vec<Db>,
+    clients: Vec<Client>,
+    /// Writes that a proxy has made up its mind about, and not yet made.
+    late: Vec<(usize, Vec<Write>)>,
+    authored: Vec<(&'static str, Rev)>,
+    written: u64,
+}
+
+impl World {
+    fn new(servers: usize, versions: &[usize]) -> Self {
+        let clients = versions.iter().enumerate();
+        Self {
+            schemas: Schemas::todo(),
+            servers: vec![Db::default(); servers],
+            clients: clients
+                .map(|(n, &version)| Client {
+                    version,
+                    db: Db::default(),
+                    server: n % servers,
+                })
+                .collect(),
+            late: Vec::new(),
+            authored: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// A client writes as PouchDB does: on top of what it shows.
+    fn author(&mut self, client: usize, id: &'static str, body: Option<Value>) {
+        let tree = self.clients[client].db.tree(id);
+        let path = tree.winner().map(|winner| tree.path(&winner)).unwrap_or_default();
+        self.append(client, id, path, body);
+    }
+
+    fn append(&mut self, client: usize, id: &'static str, mut path: Vec<Rev>, body: Option<Value>) {
+        self.written += 1;
+        // Scrambled, so that no order of hashes follows the order of writing.
+        let hash = u128::from(self.written.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64 | 0x1234_5678;
+        path.insert(
+            0,
+            Rev::new(path.first().map_or(0, Rev::generation) + 1, &format!("{hash:032x}")),
+        );
+        self.clients[client]
+            .db
+            .write(id, &path, body.map(|body| body.to_string()));
+        self.authored.push((id, path.swap_remove(0)));
+    }
+
+    /// One field at a time, as people edit.
+    fn edit(&mut self, client: usize, choice: u8) {
+        let version = self.clients[client].version;
+        let id = todo(version);
+        let shown = self.clients[client].db.shown(id);
+        let status = self.clients[client].db.shown(S);
+        if version > 1 && status.is_none() {
+            self.author(client, S, Some(json!({"status": "active"})));
+        } else if version > 1 && choice < 90 {
+            let status = ["active", "blocked", "done"][usize::from(choice) % 3];
+            return self.author(client, S, Some(json!({"status": status})));
+        }
+        if choice > 235 && shown.is_some() {
+            return self.author(client, id, None);
+        }
+        let new = [json!({"isDone": false}), json!({}), json!({"group": "x"})][version - 1].clone();
+        let mut body = shown.unwrap_or(new);
+        match (version, choice % 2) {
+            (1, 0) => body["isDone"] = json!(body["isDone"] != true),
+            (3, 0) => body["group"] = json!(["x", "y", "z"][usize::from(choice) % 3]),
+            _ => body["title"] = json!(format!("t{}", self.written)),
+        }
+        self.author(client, id, Some(body));
+    }
+
+    fn pull(&mut self, client: usize) {
+        let Client { version, db, server } = &mut self.clients[client];
+        self.servers[*server].replicate_to(db, sees(*version));
+    }
+
+    fn push(&mut self, client: usize) {
+        let Client { db, server, .. } = &self.clients[client];
+        db.replicate_to(&mut self.servers[*server], &ALL);
+    }
+
+    fn land(&mut self, choice: u8) {
+        if !self.late.is_empty() {
+            let (server, writes) = self.late.swap_remove(usize::from(choice) % self.late.len());
+            self.servers[server].land(&writes);
+        }
+    }
+
+    /// One client at a time: pull, edit, push, fan out.
+    fn turn(&mut self, client: usize, choice: u8) {
+        self.pull(client);
+        self.edit(client, choice);
+        self.push(client);
+        let server = self.clients[client].server;
+        self.servers[server].reconcile(&self.schemas);
+    }
+
+    /// Everything that is under way arrives, until nothing moves. Panics if that never happens.
+    fn settle(&mut self) {
+        while !self.late.is_empty() {
+            self.land(0);
+        }
+        for _ in 0..50 {
+            let mut moved = false;
+            for Client { db, server, .. } in &self.clients {
+                moved |= db.replicate_to(&mut self.servers[*server], &ALL);
+            }
+            for server in &mut self.servers {
+                moved |= server.reconcile(&self.schemas);
+            }
+            for a in 0..self.servers.len() {
+                for b in 0..self.servers.len() {
+                    let from = self.servers[a].clone();
+                    moved |= a != b && from.replicate_to(&mut self.servers[b], &ALL);
+                }
+            }
+            for client in 0..self.clients.len() {
+                let Client { version, db, server } = &mut self.clients[client];
+                moved |= self.servers[*server].replicate_to(db, sees(*version));
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("does not come to rest");
+    }
+
+    fn conflicts(&self, server: usize) -> Vec<&'static str> {
+        ALL.into_iter().filter(|id| self.servers[server].live(id) > 1).collect()
+    }
+
+    fn assert_masters_agree(&self) -> Result<(), TestCaseError> {
+        let [a, b] = [0, 1].map(|n| self.servers[n].replicable());
+        let lines = |db: &Db| format!("{db:#?}").lines().map(str::to_owned).collect::<Vec<_>>();
+        let (la, lb) = (lines(&a), lines(&b));
+        let only = |x: &[String], y: &[String]| x.iter().filter(|line| !y.contains(line)).cloned().collect::<Vec<_>>();
+        prop_assert!(
+            a == b,
+            "masters differ: {:#?} {:#?} in {a:#?}",
+            only(&la, &lb),
+            only(&lb, &la)
+        );
+        Ok(())
+    }
+
+    /// Every authored edit is in every document that it reaches.
+    fn assert_nothing_lost(&self) -> Result<(), TestCaseError> {
+        for server in &self.servers {
+            for (id, rev) in &self.authored {
+                let reached: &[&str] = match *id {
+                    S => &[S, T1],
+                    T1 => &ALL,
+                    _ => &[T1, T2, T3],
+                };
+                for target in reached {
+                    let holds = server
+                        .tree(target)
+                        .parent
+                        .keys()
+                        .any(|r| EditId::of(r) == EditId::of(rev));
+                    prop_assert!(holds, "{target} lacks {rev}, authored in {id}: {server:#?}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every version shows the same todo.
+fn assert_agreement(db: &Db) -> Result<(), TestCaseError> {
+    let [t1, t2, t3, s] = ALL.map(|id| db.shown(id));
+    let title = |todo: &Option<Value>| todo.as_ref().map(|todo| todo["title"].clone());
+    prop_assert_eq!(title(&t1), title(&t2), "{:#?}", db);
+    prop_assert_eq!(title(&t2), title(&t3), "{:#?}", db);
+    if let (Some(t1), Some(s)) = (t1, s) {
+        prop_assert_eq!(t1["isDone"] == true, s["status"] == "done", "{:#?}", db);
+    }
+    Ok(())
+}
+
+fn pick(choice: u8, of: usize) -> usize {
+    usize::from(choice) % of
+}
+
+proptest! {
+    /// Edits made one after another, in any mix of versions, never conflict, and all versions agree after each.
+    #[test]
+    fn sequential_edits_give_one_leaf_everywhere(acts in acts(25)) {
+        let mut world = World::new(1, &[1, 2, 3]);
+        for [who, what, _] in acts {
+            world.turn(pick(who, 3), what);
+            prop_assert!(world.conflicts(0).is_empty(), "{:#?}", world.servers[0]);
+            assert_agreement(&world.servers[0])?;
+            world.assert_nothing_lost()?;
+        }
+    }
+
+    /// The same with histories cut to their last few revisions, and compacted, at any time. Clients keep up: one that is further
+    /// behind than `_revs_limit` makes conflicts of its own, with or without us.
+    #[test]
+    fn stemmed_and_compacted_histories_stay_in_step(acts in acts(60), limit in 9usize..14) {
+        let mut world = World::new(1, &[1, 2, 3]);
+        for [who, what, upkeep] in acts {
+            world.turn(pick(who, 3), what);
+            (0..3).for_each(|client| world.pull(client));
+            if upkeep % 2 == 0 {
+                world.servers[0].0.values_mut().for_each(|tree| tree.stem(limit));
+            }
+            if upkeep % 3 == 0 {
+                world.servers[0].0.values_mut().for_each(|tree| tree.compact());
+            }
+            prop_assert!(world.conflicts(0).is_empty(), "{:#?}", world.servers[0]);
+            assert_agreement(&world.servers[0])?;
+        }
+    }
+
+    /// Proxies that race with stale reads leave no conflict that no client made: here one version's clients edit one after
+    /// another, so that any conflict is false.
+    #[test]
+    fn racing_proxies_leave_no_false_conflict(acts in acts(15), version in 1usize..4) {
+        let mut world = World::new(1, &[version]);
+        for [what, _, land] in acts {
+            world.pull(0);
+            world.edit(0, what);
+            world.push(0);
+            let writes = world.servers[0].missing(&world.schemas).writes;
+            world.late.push((0, writes));
+            (0..land % 4).for_each(|n| world.land(land.wrapping_add(n)));
+        }
+        world.settle();
+        prop_assert!(world.conflicts(0).is_empty(), "{:?} {:#?}", world.conflicts(0), world.servers[0]);
+        assert_agreement(&world.servers[0])?;
+        world.assert_nothing_lost()?;
+    }
+
+    /// Two masters, six offline clients, stale and crashing proxies: it comes to rest, the masters hold the same trees, and no edit
+    /// is missing from a document that it must reach.
+    #[test]
+    fn masters_converge_and_nothing_is_lost(acts in acts(25)) {
+        let mut world = World::new(2, &[1, 2, 3, 1, 2, 3]);
+        world.edit(0, 1);
+        world.settle();
+        for [who, act, choice] in acts {
+            let client = pick(who, 6);
+            match act % 20 {
+                0..=8 => world.edit(client, choice),
+                9..=13 => {
+                    world.push(client);
+                    let server = world.clients[client].server;
+                    let writes = world.servers[server].missing(&world.schemas).writes;
+                    if choice > 25 {
+                        world.late.push((server, writes));
+                    }
+                }
+                14..=16 => world.pull(client),
+                _ => {
+                    let from = world.servers[pick(choice, 2)].clone();
+                    from.replicate_to(&mut world.servers[1 - pick(choice, 2)], &ALL);
+                }
+            }
+            if choice % 5 > 1 {
+                world.land(choice);
+            }
+        }
+        world.settle();
+        world.assert_masters_agree()?;
+        world.assert_nothing_lost()?;
+        assert_agreement(&world.servers[0])?;
+    }
+
+    /// A device that holds only its newest classes restores them to a fresh server, where work goes on; then the two servers meet.
+    #[test]
+    fn a_restored_device_brings_everything_back(before in acts(10), after in acts(8)) {
+        let mut world = World::new(2, &[1, 2, 3, 1, 2, 3]);
+        for (n, client) in world.clients.iter_mut().enumerate() {
+            client.server = n / 3;
+        }
+        for [who, what, _] in before {
+            world.turn(pick(who, 3), what);
+        }
+        world.pull(2);
+        let device = world.clients[2].db.clone();
+        device.replicate_to(&mut world.servers[1], &ALL);
+        world.servers[1].reconcile(&world.schemas);
+        assert_agreement(&world.servers[1])?;
+        for id in ALL {
+            prop_assert!(world.servers[0].live(id) == 0 || world.servers[1].live(id) > 0, "{id} is not back");
+        }
+        for [who, what, _] in after {
+            world.turn(3 + pick(who, 3), what);
+        }
+        world.settle();
+        world.assert_masters_agree()?;
+        prop_assert!(world.conflicts(1).is_empty(), "{:#?}", world.servers[1]);
+        assert_agreement(&world.servers[1])?;
+    }
+
+    /// Concurrent edits are a conflict in every version, all versions have the same winner, and resolving it in any version
+    /// resolves it in all.
+    #[test]
+    fn conflicts_are_mirrored_and_so_are_their_resolutions(
+        before in acts(5), a in 1usize..4, b in 1usize..4, edits in acts(5), resolver in 0usize..2, at in 0usize..3
+    ) {
+        let mut world = World::new(1, &[1, 2, 3, a, b]);
+        world.turn(0, 1);
+        for [who, what, _] in before {
+            world.turn(pick(who, 3), what.min(235));
+        }
+        world.pull(3);
+        world.pull(4);
+        // Titles only: edits of two documents do not conflict.
+        for [who, _, _] in edits {
+            world.edit(3 + pick(who, 2), 201);
+        }
+        world.edit(3, 203);
+        world.edit(4, 203);
+        let conflicting = [3, 4];
+        for client in conflicting {
+            world.push(client);
+            world.servers[0].reconcile(&world.schemas);
+        }
+        for id in [T1, T2, T3] {
+            prop_assert_eq!(world.servers[0].live(id), 2, "{} {:#?}", id, world.servers[0]);
+        }
+        assert_agreement(&world.servers[0])?;
+        let resolver = if resolver == 0 { at } else { conflicting[at % 2] };
+        world.pull(resolver);
+        let id = todo(world.clients[resolver].version);
+        let tree = world.clients[resolver].db.tree(id);
+        let winner = tree.winner().unwrap();
+        for leaf in tree.live().into_iter().filter(|leaf| *leaf != winner) {
+            world.append(resolver, id, tree.path(&leaf), None);
+        }
+        if at == 0 {
+            world.edit(resolver, 201);
+        }
+        world.push(resolver);
+        world.servers[0].reconcile(&world.schemas);
+        prop_assert!(world.conflicts(0).is_empty(), "{:?} {:#?}", world.conflicts(0), world.servers[0]);
+        assert_agreement(&world.servers[0])?;
+    }
+
+    /// Whatever part of a fan-out arrives, looking again leads to the same trees; and looking at a settled
+    /// entity finds nothing.
+    #[test]
+    fn a_torn_fan_out_is_mended(acts in acts(12), order in vec(any::<u8>(), 4)) {
+        let mut world = World::new(1, &[1, 2, 3]);
+        let (last, acts) = acts.split_last().unwrap();
+        for [who, what, _] in acts {
+            if what % 3 == 0 { world.turn(pick(*who, 3), *what) } else { world.edit(pick(*who, 3), *what) }
+        }
+        world.edit(pick(last[0], 3), last[1]);
+        (0..3).for_each(|client| world.push(client));
+        let mut whole = world.servers[0].clone();
+        let writes = whole.missing(&world.schemas).writes;
+        whole.land(&writes);
+        prop_assert!(whole.missing(&world.schemas).writes.is_empty(), "not idempotent: {whole:#?}");
+        let mut torn = world.servers[0].clone();
+        // A batch may arrive in part, but what it holds of one document arrives at once.
+        for (id, n) in ALL.into_iter().zip(order) {
+            if n % 3 > 0 {
+                torn.land(&writes.iter().filter(|write| write.id == id).cloned().collect::<Vec<_>>());
+            }
+        }
+        torn.reconcile(&world.schemas);
+        prop_assert!(torn.missing(&world.schemas).writes.is_empty(), "not idempotent when torn");
+        for id in [T2, T3, S] {
+            prop_assert_eq!(torn.tree(id).leaves(), whole.tree(id).leaves(), "{} {:#?} {:#?}", id, &torn, &whole);
+        }
+        prop_assert_eq!(torn.shown(T1), whole.shown(T1), "{:#?} {:#?}", &torn, &whole);
+    }
+}

@@ -1,0 +1,82 @@
+//! A class: a schema in one major version, `todo-item@2`.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use super::IdPattern;
+
+/// A schema's name and a major version, written `todo-item@2`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassName {
+    /// The name that documents carry in `schema`.
+    pub schema: Arc<str>,
+    /// The number that documents carry in `version`.
+    pub major: u64,
+}
+
+/// The text names no class.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` names no class: expected a schema, an at sign and a major version, as in `todo-item@2`")]
+pub struct InvalidClassName(String);
+
+/// A class's place in its [`Registry`](super::Registry).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassId(pub usize);
+
+/// A schema in one major version.
+#[derive(Clone, Debug)]
+pub struct Class {
+    /// `todo-item@2`
+    pub name: ClassName,
+    /// The schema's whole version; its major is the class's.
+    pub version: semver::Version,
+    /// How `_id` is made of a key.
+    pub pattern: IdPattern,
+}
+
+impl fmt::Display for ClassName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.schema, self.major)
+    }
+}
+
+impl FromStr for ClassName {
+    type Err = InvalidClassName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidClassName> {
+        let invalid = || InvalidClassName(text.to_owned());
+        let (schema, major) = text.rsplit_once('@').ok_or_else(invalid)?;
+        if schema.is_empty() {
+            return Err(invalid());
+        }
+        Ok(Self {
+            schema: schema.into(),
+            major: major.parse().map_err(|_| invalid())?,
+        })
+    }
+}
+
+impl serde::Serialize for ClassName {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ClassName {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes() {
+        assert_eq!("todo-item@2".parse::<ClassName>().unwrap().to_string(), "todo-item@2");
+        for text in ["todo-item", "@2", "todo-item@", "todo-item@2.0"] {
+            assert!(text.parse::<ClassName>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Which documents a manifest keeps from a client, and the selector that makes CouchDB keep them away.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{ClassId, Manifest, Newer, Registry};
+use crate::couch::Selector;
+
+/// What follows from a manifest: the classes its clients are not sent.
+///
+/// It looks at ids alone. Fields will not do: CouchDB drops every document that lacks a field named in a selector, and so
+/// all plain documents, design documents and bare tombstones; deletes would never replicate.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    registry: Arc<Registry>,
+    /// By class.
+    is_excluded: Vec<bool>,
+}
+
+impl Filter {
+    /// Excludes, of each schema the manifest depends on, the classes older than those it accepts; with
+    /// [`Newer::Withhold`] the newer ones too. A range that no class satisfies excludes nothing.
+    pub fn new(registry: Arc<Registry>, manifest: &Manifest) -> Self {
+        let mut is_excluded = vec![false; registry.classes().count()];
+        for (schema, range) in &manifest.dependencies {
+            let of_schema: Vec<_> = registry
+                .classes()
+                .filter(|(_, class)| *class.name.schema == **schema)
+                .collect();
+            let is_current = |class: &super::Class| range.matches(&class.version);
+            let Some(newest) = of_schema
+                .iter()
+                .filter(|(_, class)| is_current(class))
+                .map(|(_, class)| class.name.major)
+                .max()
+            else {
+                continue;
+            };
+            for (id, class) in of_schema.into_iter().filter(|(_, class)| !is_current(class)) {
+                is_excluded[id.0] = class.name.major < newest || manifest.newer == Newer::Withhold;
+            }
+        }
+        Self { registry, is_excluded }
+    }
+
+    /// Whether clients are sent this document. All that is of no class passes.
+    pub fn admits(&self, doc_id: &str) -> bool {
+        self.registry
+            .classify(doc_id)
+            .is_none_or(|(class, _)| !self.is_excluded[class.0])
+    }
+
+    /// The same as a Mango selector; none if nothing is excluded.
+    pub fn selector(&self) -> Option<Selector> {
+        let conditions = self.conditions(&self.topmost(None, true));
+        if conditions.is_empty() {
+            return None;
+        }
+        // Maps with text for keys always become JSON.
+        let json = serde_json::value::to_raw_value(&all_of(conditions)).ok()?;
+        Some(Selector::new(json.into()))
+    }
+
+    /// Whether clients are kept from this class.
+    pub fn excludes(&self, class: ClassId) -> bool {
+        self.is_excluded[class.0]
+    }
+
+    /// What an id has to fulfil not to be of these classes, nested patterns heeded. An id is of the class with the most
+    /// specific pattern, so what an excluded pattern covers may still be of a class that passes.
+    fn conditions(&self, excluded: &[ClassId]) -> Vec<Value> {
+        let holds_others = |class: &&ClassId| !self.topmost(Some(**class), false).is_empty();
+        let (nested, plain): (Vec<&ClassId>, Vec<&ClassId>) = excluded.iter().partition(holds_others);
+        let mut conditions = Vec::new();
+        if !plain.is_empty() {
+            conditions.push(json!({"_id": {"$not": {"$regex": self.regex(&plain)}}}));
+        }
+        for class in nested {
+            let mut any = vec![json!({"_id": {"$not": {"$regex": self.regex(&[class])}}})];
+            for within in self.topmost(Some(*class), false) {
+                let mut all = vec![json!({"_id": {"$regex": self.regex(&[&within])}})];
+                all.extend(self.conditions(&self.topmost(Some(within), true)));
+                any.push(all_of(all));
+            }
+            conditions.push(json!({"$or": any}));
+        }
+        conditions
+    }
+
+    /// The outermost classes, within `scope`, that are excluded or not. Patterns nest or are apart, so these are apart.
+    fn topmost(&self, scope: Option<ClassId>, is_excluded: bool) -> Vec<ClassId> {
+        let pattern = |class: ClassId| &self.registry.class(class).pattern;
+        let is_within = |inner: ClassId, outer: ClassId| inner != outer && pattern(inner).is_within(pattern(outer));
+        let candidates: Vec<ClassId> = self
+            .registry
+            .classes()
+            .map(|(class, _)| class)
+            .filter(|&class| self.is_excluded[class.0] == is_excluded)
+            .filter(|&class| scope.is_none_or(|scope| is_within(class, scope)))
+            .collect();
+        let is_outermost = |class: &ClassId| !candidates.iter().any(|&other| is_within(*class, other));
+        candidates.iter().copied().filter(is_outermost).collect()
+    }
+
+    /// Anchored, and without lookaheads, which the `regex` crate has not. `\z` because PCRE's `$` also stands before a
+    /// last line feed.
+    fn regex(&self, classes: &[&ClassId]) -> String {
+        let patterns: Vec<String> = classes
+            .iter()
+            .map(|&&class| self.registry.class(class).pattern.regex())
+            .collect();
+        format!(r"(?s)^(?:{})\z", patterns.join("|"))
+    }
+}
+
+fn all_of(mut conditions: Vec<Value>) -> Value {
+    if conditions.len() == 1 {
+        conditions.swap_remove(0)
+    } else {
+        json!({"$and": conditions})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::schema::{Class, ClassName, IdPattern, pattern::DEFAULT};
+
+    const SEAMLESS: &str = "seamless";
+    const WITHHOLD: &str = "withhold";
+
+    fn registry(classes: &[(&str, &str)]) -> Arc<Registry> {
+        let class = |(name, pattern): &(&str, &str)| {
+            let name: ClassName = name.parse().unwrap();
+            let pattern = IdPattern::new(pattern, &name).unwrap();
+            let version = semver::Version::new(name.major, 1, 0);
+            Class { name, version, pattern }
+        };
+        Arc::new(Registry::new(classes.iter().map(class).collect(), vec![]).unwrap())
+    }
+
+    fn todo(first: &str) -> Arc<Registry> {
+        registry(&[
+            ("todo-item@1", first),
+            ("todo-item@2", DEFAULT),
+            ("todo-item@3", DEFAULT),
+            ("todo-item-status@1", DEFAULT),
+            ("settings@1", "settings"),
+        ])
+    }
+
+    fn filter(registry: &Arc<Registry>, range: &str, newer: &str) -> Filter {
+        let manifest = json!({"name": "a", "version": "1.0.0", "newer": newer,
+            "dependencies": {"todo-item": range, "settings": "^1.0.0"}});
+        Filter::new(registry.clone(), &serde_json::from_value(manifest).unwrap())
+    }
+
+    fn matches(selector: Option<&Selector>, id: &str) -> bool {
+        selector.is_none_or(|selector| {
+            let selector = serde_json::from_str(selector.json().get()).unwrap();
+            let selector = rouchdb_query::CompiledSelector::new(&selector);
+            selector.unwrap().matches(&json!({"_id": id}))
+        })
+    }
+
+    #[test]
+    fn older_classes_are_kept_away() {
+        let registry = todo(DEFAULT);
+        assert!(filter(&registry, "^1.0.0", SEAMLESS).selector().is_none());
+        assert_eq!(
+            filter(&registry, "^2.0.0", SEAMLESS).selector().unwrap().to_string(),
+            r#"{"_id":{"$not":{"$regex":"(?s)^(?:todo\\-item:.+:v:1)\\z"}}}"#
+        );
+        let two = filter(&registry, "^2.0.0", WITHHOLD);
+        let admitted = |id: &&str| two.admits(id);
+        let ids = [
+            "todo-item:a:v:1",
+            "todo-item:a:v:2",
+            "todo-item:a:v:3",
+            "todo-item-status:a:v:1",
+            "settings",
+            "x",
+        ];
+        let passed: Vec<_> = ids.into_iter().filter(admitted).collect();
+        assert_eq!(passed, ["todo-item:a:v:2", "todo-item-status:a:v:1", "settings", "x"]);
+    }
+
+    #[test]
+    fn a_wide_range_keeps_all_that_it_accepts() {
+        let registry = todo(DEFAULT);
+        let both = filter(&registry, ">=2.0.0, <4.0.0", SEAMLESS);
+        assert!(!both.admits("todo-item:a:v:1"));
+        assert!(both.admits("todo-item:a:v:2") && both.admits("todo-item:a:v:3"));
+        assert!(filter(&registry, "^9.0.0", WITHHOLD).selector().is_none());
+    }
+
+    #[test]
+    fn what_lies_within_an_excluded_pattern_passes() {
+        let filter = filter(&todo("todo-item:{key}"), "^2.0.0", SEAMLESS);
+        let selector = filter.selector().unwrap();
+        for (id, passes) in [
+            ("todo-item:a", false),
+            ("todo-item:a:v:2", true),
+            ("todo-item::v:2", false),
+            ("todo-item:a:v:2\n", false),
+            ("todo-item:ä\n:v:3", true),
+            ("todo-item:", true),
+            ("_design/todo-item:a", true),
+        ] {
+            assert_eq!(filter.admits(id), passes, "{id}");
+            assert_eq!(matches(Some(&selector), id), passes, "{id}");
+        }
+    }
+
+    /// Patterns that nest up to three deep.
+    fn nested() -> Arc<Registry> {
+        registry(&[
+            ("todo-item@1", "t:{key}"),
+            ("todo-item@2", "t:{key}:b"),
+            ("todo-item@3", "t:a:{key}:b"),
+            ("todo-item@4", "t:a:b:{key}:b"),
+            ("todo-item@5", "t:a"),
+            ("other@1", "t:b{key}:a"),
+        ])
+    }
+
+    proptest! {
+        /// The selector lets pass what `admits` admits, and nothing else.
+        #[test]
+        fn the_selector_says_the_same(
+            parts in proptest::collection::vec(proptest::sample::select(vec!["t", ":", "a", "b", ":v:", "todo-item", "1", "2", "\n", "."]), 0..9),
+            range in proptest::sample::select(vec!["^1", "^2", "^3", "^4", "^5", ">=2, <5", "*"]),
+            newer in proptest::sample::select(vec![SEAMLESS, WITHHOLD]),
+        ) {
+            let id = parts.concat();
+            for registry in [nested(), todo(DEFAULT), todo("todo-item:{key}")] {
+                let filter = filter(&registry, range, newer);
+                let selector = filter.selector();
+                prop_assert_eq!(matches(selector.as_ref(), &id), filter.admits(&id), "{} {:?}", id, selector);
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The registry: every class, the steps between them, and how far an edit of each class spreads.
+
+use super::{Class, ClassId, Flaw};
+
+/// One lens's two sides; the first class of a side is its primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The older classes.
+    pub old: Vec<ClassId>,
+    /// The newer classes.
+    pub new: Vec<ClassId>,
+}
+
+/// Which way a lens is crossed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the old side to the new.
+    Up,
+    /// From the new side to the old.
+    Down,
+}
+
+/// What a flaw of a registry lies in; whoever read the files knows which one that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A class.
+    Class(ClassId),
+    /// A step, by its number.
+    Step(usize),
+}
+
+/// Every class and every step, checked to form a forest.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    classes: Vec<Class>,
+    steps: Vec<Step>,
+    /// Classes by the length of their pattern's literal text, longest first: the first that matches is the most specific.
+    by_specificity: Vec<ClassId>,
+    entities: Vec<Vec<ClassId>>,
+    /// For each class, the index into `entities`.
+    entity_of: Vec<usize>,
+    /// `reach[origin][target]`: through which neighbour an edit authored in `origin` arrives at `target`.
+    reach: Vec<Vec<Option<ClassId>>>,
+    /// Classes on no step's old side: the newest of their kind.
+    is_finest: Vec<bool>,
+}
+
+impl Step {
+    /// Source and target side, in a direction.
+    pub fn sides(&self, direction: Direction) -> (&[ClassId], &[ClassId]) {
+        match direction {
+            Direction::Up => (&self.old, &self.new),
+            Direction::Down => (&self.new, &self.old),
+        }
+    }
+}
+
+impl Direction {
+    /// Both ways.
+    pub const BOTH: [Direction; 2] = [Direction::Up, Direction::Down];
+
+    /// The other way.
+    pub const fn reverse(self) -> Self {
+        match self {
+            Direction::Up => Direction::Down,
+            Direction::Down => Direction::Up,
+        }
+    }
+}
+
+impl Registry {
+    /// Ties classes by steps. Fails with every flaw at once: two classes of one name or with ids that cannot be told
+    /// apart, steps that form a cycle or reach a class twice, classes tied together of which only some have a key.
+    pub fn new(classes: Vec<Class>, steps: Vec<Step>) -> Result<Self, Vec<(Place, Flaw)>> {
+        let mut flaws = Vec::new();
+        ambiguous(&classes, &mut flaws);
+        let entity_of = tie(&classes, &steps, &mut flaws);
+        if !flaws.is_empty() {
+            return Err(flaws);
+        }
+        let mut by_specificity: Vec<ClassId> = (0..classes.len()).map(ClassId).collect();
+        by_specificity.sort_by_key(|c| {
+            let pattern = &classes[c.0].pattern;
+            (pattern.is_keyed(), std::cmp::Reverse(pattern.id("").len()))
+        });
+        let mut entities = vec![Vec::new(); classes.len()];
+        for (class, &entity) in entity_of.iter().enumerate() {
+            entities[entity].push(ClassId(class));
+        }
+        let reach = (0..classes.len())
+            .map(|origin| reach(ClassId(origin), classes.len(), &steps))
+            .collect();
+        let is_finest = (0..classes.len())
+            .map(|c| !steps.iter().any(|s| s.old.contains(&ClassId(c))))
+            .collect();
+        Ok(Self {
+            classes,
+            steps,
+            by_specificity,
+            entities,
+            entity_of,
+            reach,
+            is_finest,
+        })
+    }
+
+    /// The class with this id.
+    pub fn class(&self, class: ClassId) -> &Class {
+        &self.classes[class.0]
+    }
+
+    /// Every class, in the order of declaration.
+    pub fn classes(&self) -> impl Iterator<Item = (ClassId, &Class)> {
+        self.classes.iter().enumerate().map(|(n, class)| (ClassId(n), class))
+    }
+
+    /// Every step, in the order of declaration.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The class of a document and its key, told by the id alone; the most specific pattern wins.
+    pub fn classify<'a>(&self, doc_id: &'a str) -> Option<(ClassId, &'a str)> {
+        self.by_specificity
+            .iter()
+            .find_map(|&c| Some((c, self.classes[c.0].pattern.key(doc_id)?)))
+    }
+
+    /// The classes that lenses tie to `class`, itself included, in the order of declaration. One class alone is never
+    /// reconciled.
+    pub fn entity(&self, class: ClassId) -> &[ClassId] {
+        &self.entities[self.entity_of[class.0]]
+    }
+
+    /// The ids of every document of an entity, in the order of [`entity`](Self::entity). `None` if the key cannot stand in
+    /// one of them, because the id it makes there is another class's (`a:{key}` with a key that ends in `:v:2`).
+    pub fn entity_ids(&self, class: ClassId, key: &str) -> Option<Vec<String>> {
+        let ids = self.entity(class).iter().map(|&c| {
+            let id = self.class(c).pattern.id(key);
+            (self.classify(&id) == Some((c, key))).then_some(id)
+        });
+        ids.collect()
+    }
+
+    /// The neighbour through which an edit authored in `origin` arrives at `target`; none if it does not.
+    pub fn via(&self, origin: ClassId, target: ClassId) -> Option<ClassId> {
+        self.reach[origin.0][target.0]
+    }
+
+    /// No lens leads from this class to a newer one.
+    pub fn is_finest(&self, class: ClassId) -> bool {
+        self.is_finest[class.0]
+    }
+}
+
+fn ambiguous(classes: &[Class], flaws: &mut Vec<(Place, Flaw)>) {
+    for (n, a) in classes.iter().enumerate() {
+        let mut flaw = |at, what, mend| flaws.push((Place::Class(ClassId(n)), Flaw::new(at, what, mend)));
+        for b in &classes[..n] {
+            if a.name == b.name {
+                flaw(
+                    "",
+                    format!("class {} is declared twice", a.name),
+                    "keep one schema for each major version",
+                );
+            } else if a.pattern.overlaps(&b.pattern)
+                && a.pattern.is_within(&b.pattern) == b.pattern.is_within(&a.pattern)
+            {
+                flaw(
+                    "/documentId",
+                    format!("ids of {} and {} cannot be told apart", b.name, a.name),
+                    "give one of them a `documentId` of its own",
+                );
+            }
+        }
+    }
+}
+
+/// Finds the trees of the graph whose nodes are classes and steps; answers for each class the number of its tree.
+fn tie(classes: &[Class], steps: &[Step], flaws: &mut Vec<(Place, Flaw)>) -> Vec<usize> {
+    let mut tree: Vec<usize> = (0..classes.len()).collect();
+    for (n, step) in steps.iter().enumerate() {
+        let mut flaw = |what, mend| flaws.push((Place::Step(n), Flaw::new("", what, mend)));
+        let members: Vec<ClassId> = step.old.iter().chain(&step.new).copied().collect();
+        let first = members[0];
+        for &class in &members[1..] {
+            let (a, b) = (tree[first.0], tree[class.0]);
+            if a == b {
+                flaw(
+                    format!("lenses reach {} twice", classes[class.0].name),
+                    "lenses form a tree: between two classes there is exactly one way",
+                );
+            }
+            tree.iter_mut().filter(|t| **t == b).for_each(|t| *t = a);
+            let (a, b) = (&classes[first.0], &classes[class.0]);
+            if a.pattern.is_keyed() != b.pattern.is_keyed() {
+                flaw(
+                    format!(
+                        "a lens ties {} and {}, but only one of them has a key in its id",
+                        a.name, b.name
+                    ),
+                    "documents tied by a lens share their key: put `{key}` into both patterns or into none",
+                );
+            }
+        }
+    }
+    tree
+}
+
+fn reach(origin: ClassId, classes: usize, steps: &[Step]) -> Vec<Option<ClassId>> {
+    let mut via = vec![None; classes];
+    let mut frontier = vec![(origin, None)];
+    while let Some((at, arrived_by)) = frontier.pop() {
+        for (n, step) in steps.iter().enumerate().filter(|(n, _)| Some(*n) != arrived_by) {
+            for direction in Direction::BOTH {
+                let (near, far) = step.sides(direction);
+                if near.contains(&at) {
+                    for &target in far {
+                        via[target.0] = Some(at);
+                        frontier.push((target, Some(n)));
+                    }
+                }
+            }
+        }
+    }
+    via
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{ClassName, IdPattern, pattern::DEFAULT};
+
+    fn class(name: &str, pattern: &str) -> Class {
+        let name: ClassName = name.parse().unwrap();
+        Class {
+            version: semver::Version::new(name.major, 0, 0),
+            pattern: IdPattern::new(pattern, &name).unwrap(),
+            name,
+        }
+    }
+
+    fn todo(first: &str) -> Registry {
+        let classes = vec![
+            class("todo-item@1", first),
+            class("todo-item@2", DEFAULT),
+            class("todo-item@3", DEFAULT),
+            class("todo-item-status@1", DEFAULT),
+            class("settings@1", "settings"),
+        ];
+        let step = |old: &[usize], new: &[usize]| Step {
+            old: old.iter().copied().map(ClassId).collect(),
+            new: new.iter().copied().map(ClassId).collect(),
+        };
+        Registry::new(classes, vec![step(&[0], &[1, 3]), step(&[1], &[2])]).unwrap()
+    }
+
+    #[test]
+    fn an_edit_crosses_each_lens_once() {
+        let registry = todo(DEFAULT);
+        let reached = |origin: usize| {
+            let classes = (0..5).filter_map(|t| Some((t, registry.via(ClassId(origin), ClassId(t))?.0)));
+            classes.collect::<Vec<_>>()
+        };
+        assert_eq!(reached(0), [(1, 0), (2, 1), (3, 0)]);
+        assert_eq!(reached(2), [(0, 1), (1, 2)]);
+        assert_eq!(reached(3), [(0, 3)]);
+        assert_eq!(reached(4), []);
+    }
+
+    #[test]
+    fn the_most_specific_pattern_claims_a_document() {
+        let registry = todo("todo-item:{key}");
+        assert_eq!(registry.classify("todo-item:a"), Some((ClassId(0), "a")));
+        assert_eq!(registry.classify("todo-item:a:v:2"), Some((ClassId(1), "a")));
+        assert_eq!(registry.classify("settings"), Some((ClassId(4), "")));
+        assert_eq!(registry.classify("plain"), None);
+        assert_eq!(registry.entity_ids(ClassId(1), "a:v:3"), None);
+        let ids = registry.entity_ids(ClassId(1), "a").unwrap();
+        assert_eq!(
+            ids,
+            [
+                "todo-item:a",
+                "todo-item:a:v:2",
+                "todo-item:a:v:3",
+                "todo-item-status:a:v:1"
+            ]
+        );
+        assert_eq!(registry.entity(ClassId(4)), [ClassId(4)]);
+    }
+
+    #[test]
+    fn refuses_cycles_and_ids_that_cannot_be_told_apart() {
+        let classes = vec![class("a@1", DEFAULT), class("a@2", DEFAULT), class("a@3", DEFAULT)];
+        let step = |a, b| Step {
+            old: vec![ClassId(a)],
+            new: vec![ClassId(b)],
+        };
+        let flaws = Registry::new(classes, vec![step(0, 1), step(1, 2), step(0, 2)]).unwrap_err();
+        assert!(flaws[0].1.what.contains("a@3 twice"), "{flaws:?}");
+        let flaws = Registry::new(vec![class("a@1", "a:{key}"), class("b@1", "{key}:b")], vec![]).unwrap_err();
+        assert!(flaws[0].1.what.contains("cannot be told apart"), "{flaws:?}");
+    }
+}

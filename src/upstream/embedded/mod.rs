@@ -1,0 +1,100 @@
+//! A CouchDB-compatible store inside the binary, behind the same seam as a real one: for trying out and for tests.
+//!
+//! Storage, revision trees and the Mango matcher are rouchdb's; what is here is CouchDB's HTTP. Everybody is an admin.
+//! What it lacks (views, design-document functions, `_replicate`, users …) answers 501 `not_implemented`.
+
+mod all_docs;
+mod attachments;
+mod bulk;
+mod changes;
+mod database;
+mod documents;
+mod edit;
+mod feed;
+mod files;
+mod find;
+mod multipart;
+mod request;
+mod respond;
+mod rev_hash;
+mod routes;
+mod server;
+mod store;
+mod write;
+
+use std::{
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+
+use self::{respond::Failure, store::Store};
+use super::Body;
+
+/// The embedded store as a tower service; clones share the databases.
+#[derive(Clone)]
+pub struct Embedded {
+    store: Arc<Store>,
+}
+
+/// The store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory, or a file in it.
+    #[error("the embedded store's files: {0}")]
+    Io(#[from] std::io::Error),
+    /// A database in it.
+    #[error("the embedded store's databases: {0}")]
+    Storage(#[from] rouchdb_core::error::RouchError),
+}
+
+impl Error {
+    fn stopped(error: tokio::task::JoinError) -> Self {
+        Self::Io(std::io::Error::other(error))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let as_storage = |error: std::io::Error| rouchdb_core::error::RouchError::Io(error);
+        match error {
+            Error::Io(error) => as_storage(error).into(),
+            Error::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl Embedded {
+    /// Databases as redb files in `dir`, which is made if it is not there. A write is on disk before it is answered.
+    pub async fn open(dir: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            store: Arc::new(Store::open(dir).await?),
+        })
+    }
+
+    /// Databases that live as long as the service.
+    pub fn memory() -> Self {
+        Self {
+            store: Arc::new(Store::memory()),
+        }
+    }
+}
+
+impl tower::Service<Request<Body>> for Embedded {
+    type Response = Response<Body>;
+    type Error = super::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let store = self.store.clone();
+        Box::pin(async move { Ok(routes::answer(&store, request).await) })
+    }
+}
