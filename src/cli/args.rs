@@ -39,6 +39,20 @@ pub enum Command {
     /// lenses are run too. Nothing is started, and no database is looked at.
     #[command(after_long_help = "Exit codes: 0 all is fine, 64 there are problems, or the command line is wrong.")]
     Check(Options),
+    /// Bring everything that a database holds in step, once.
+    ///
+    /// The proxy carries what is written through it. This carries the rest: documents that were there before the proxy,
+    /// what was written past it, what a crash left undone. Running it twice, or beside proxies, does no harm.
+    #[command(
+        after_long_help = "Exit codes: 0 done, 64 the configuration or the command line is wrong, 69 the database is not to be had."
+    )]
+    Reconcile {
+        /// The databases.
+        #[arg(required = true, value_name = "DATABASE")]
+        databases: Vec<String>,
+        #[command(flatten)]
+        options: Options,
+    },
 }
 
 /// Options take precedence over the environment, and the environment over the configuration file.
@@ -67,7 +81,7 @@ pub struct Options {
 pub fn parse() -> Result<(Command, Overrides), clap::Error> {
     let matches = Cli::command().try_get_matches()?;
     let command = Cli::from_arg_matches(&matches)?.command;
-    let (Command::Serve(options) | Command::Check(options)) = &command;
+    let (Command::Serve(options) | Command::Check(options) | Command::Reconcile { options, .. }) = &command;
     let overrides = match matches.subcommand() {
         Some((_, matches)) => options.overrides(matches),
         None => Overrides::default(),
