@@ -120,10 +120,30 @@ fn every_command_of_the_readme_does_what_it_says() {
     }
     // Stands for the reader's own CouchDB: it speaks the same HTTP.
     let data = folder.path().join("upstream");
-    let mut couch = chesterfield(root());
-    let couch = couch.arg("serve").args(["--listen", "127.0.0.1:0", "--data"]).arg(data);
+    let config = folder.path().join("upstream.yaml");
+    // It is configured to leave every database alone, as a CouchDB does.
+    fs::write(&config, "databases: []\n").unwrap();
+    let mut couch = chesterfield(folder.path());
+    let couch = couch
+        .arg("serve")
+        .arg("--config")
+        .arg(&config)
+        .args(["--listen", "127.0.0.1:0", "--data"])
+        .arg(data);
     let couch = Server::start(couch);
     let couch_address = couch.url.strip_prefix("http://").unwrap();
+    let todo = r#"{"schema":"todo-item","version":1,"title":"Older than the proxy","isDone":false}"#;
+    // Written as by an app from before, past every lens.
+    let past = |arguments: &[&str]| {
+        let curl = Command::new("curl")
+            .args(["-sf", "-X", "PUT"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(curl.status.success(), "{curl:?}");
+    };
+    past(&[&format!("{}/todos", couch.url)]);
+    past(&[&format!("{}/todos/todo-item:old:v:1", couch.url), "-d", todo]);
 
     let mut server: Option<Server> = None;
     let mut shell = Shell {
@@ -144,6 +164,7 @@ fn every_command_of_the_readme_does_what_it_says() {
         let running = server.as_ref().unwrap().url.strip_prefix("http://").unwrap();
         let script = block
             .replace("127.0.0.1:5985", running)
+            .replace("127.0.0.1:5984", couch_address)
             .replace(RUN, env!("CARGO_BIN_EXE_chesterfield"))
             .replace(NPM, "true");
         let printed = shell.execute(&script);
@@ -155,7 +176,7 @@ fn every_command_of_the_readme_does_what_it_says() {
             None => assert_eq!(printed, "", "the README does not show what this prints: {block}"),
         }
     }
-    assert_eq!(executed, 9, "a block of commands was added or lost");
+    assert_eq!(executed, 10, "a block of commands was added or lost");
     let screen = &server.as_ref().unwrap().screen;
     assert!(
         screen.contains(&format!("upstream   {} (CouchDB ", couch.url)),
