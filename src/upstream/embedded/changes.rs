@@ -194,8 +194,9 @@ impl Source {
                 full: true,
             });
         }
-        let events = self.read(self.position).await?;
-        let last = self.descending || (events.len() as u64) < PAGE;
+        let size = self.page_size();
+        let events = self.read(self.position, size).await?;
+        let last = self.descending || (events.len() as u64) < size;
         for event in events {
             let seq = event.seq.as_num();
             let revs = self.visible(&event).await?;
@@ -230,28 +231,31 @@ impl Source {
     /// The changes after the last one looked at, hidden ones too. Filters by id count what they left out (changes 119, 122).
     pub async fn pending(&self) -> Result<u64, Failure> {
         match self.filter {
-            Filter::DocIds(_) | Filter::Design => Ok(self.count(self.since).await?.saturating_sub(self.shown)),
+            Filter::DocIds(_) | Filter::Design => {
+                Ok(self.database.count_after(self.since).await?.saturating_sub(self.shown))
+            }
             _ if self.descending => {
                 let info = self.database.adapter.info().await?;
                 Ok((info.doc_count + info.doc_del_count).saturating_sub(self.seen))
             }
-            _ => self.count(self.seen_to).await,
+            _ => self.database.count_after(self.seen_to).await,
         }
     }
 
-    async fn count(&self, since: u64) -> Result<u64, Failure> {
-        let options = ChangesOptions {
-            since: Seq::Num(since),
-            ..ChangesOptions::default()
-        };
-        Ok(self.database.adapter.changes(options).await?.results.len() as u64)
+    /// How many changes to read at once: of those that are all shown, no more than are wanted.
+    fn page_size(&self) -> u64 {
+        if matches!(self.filter, Filter::None) {
+            PAGE.min(self.limit)
+        } else {
+            PAGE
+        }
     }
 
-    async fn read(&self, since: u64) -> Result<Vec<ChangeEvent>, Failure> {
+    async fn read(&self, since: u64, limit: u64) -> Result<Vec<ChangeEvent>, Failure> {
         let options = ChangesOptions {
             since: Seq::Num(since),
             // Backwards there is no page after the first: the storage has no upper end.
-            limit: (!self.descending).then_some(PAGE),
+            limit: (!self.descending).then_some(limit),
             descending: self.descending,
             style: self.style.clone(),
             ..ChangesOptions::default()
@@ -265,7 +269,7 @@ impl Source {
         if !matches!(self.filter, Filter::Selector { .. }) {
             return Ok(());
         }
-        let events = self.read(if self.descending { 0 } else { self.position }).await?;
+        let events = self.read(if self.descending { 0 } else { self.position }, 1).await?;
         let next = events
             .into_iter()
             .find(|event| !self.descending || event.seq.as_num() < self.position);
