@@ -209,7 +209,8 @@ impl Source {
         Ok(Page {
             rows,
             last,
-            full: false,
+            // Backwards there is nothing to wait for.
+            full: self.descending,
         })
     }
 

@@ -1,7 +1,9 @@
 //! A CouchDB-compatible store inside the binary, behind the same seam as a real one: for trying out and for tests.
 //!
-//! Storage, revision trees and the Mango matcher are rouchdb's; what is here is CouchDB's HTTP. Everybody is an admin.
-//! What it lacks (views, design-document functions, `_replicate`, users …) answers 501 `not_implemented`.
+//! Storage, revision trees and the Mango matcher are rouchdb's; what is here is CouchDB's HTTP, as CouchDB 3.5.2 answered
+//! in the recordings that `tests/transcripts` replays. Everybody is an admin without a name.
+//! What it lacks answers 501 `not_implemented`: views, filter and validation functions (the latter are stored and not run),
+//! indexes, `_replicate` and `_replicator`, `_users`, `_db_updates`, `_local_docs`, `_purge`, partitions, configuration.
 
 mod all_docs;
 mod attachments;
