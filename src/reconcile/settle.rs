@@ -141,13 +141,16 @@ impl Work<'_> {
             .inputs
             .iter()
             .all(|&input| self.entity.members[input].tree.live().nth(1).is_none());
-        // A leaf of our own is looked at even when it is alone: a proxy may have ended its rivals and died.
+        // A leaf of our own is looked at even when it is alone: a proxy may have ended its rivals and died. A client's own is
+        // not ours to complete, unless what it follows was made to agree with others.
         let is_ours = |&leaf: &NodeId| member.at(leaf).kind != Kind::Authored;
-        let is_diverged = live.len() > 1 || !live.is_empty() && (is_gone || !is_settled || is_ours(&live[0]));
+        let is_diverged = live.len() > 1
+            || !live.is_empty()
+                && (is_gone || !is_settled || is_ours(&live[0]) || primary.at(shown).kind == Kind::Local);
         if !is_diverged || !on.inputs.iter().all(|&input| self.has_all(input, on.place, &live)) {
             return false;
         }
-        if on.inputs.len() > 1 && (is_settled || is_gone) {
+        if is_gone || on.inputs.len() > 1 && is_settled {
             let keep = (!is_gone).then(|| live.remove(0));
             let extended = keep.is_some_and(|keep| self.show_winners(on, "join", keep));
             return live
@@ -159,7 +162,7 @@ impl Work<'_> {
         let agreeing = live
             .into_iter()
             .find(|&leaf| wanted.is_subset(&member.shared_edits(leaf)));
-        !is_gone && agreeing.is_some_and(|leaf| self.show_winners(on, "agree", leaf))
+        agreeing.is_some_and(|leaf| self.show_winners(on, "agree", leaf))
     }
 
     /// Extends a leaf so that it wins and shows what the winners of the inputs make.
@@ -185,7 +188,7 @@ impl Work<'_> {
         let edit = EditId::made(reason, &member.id, &revs);
         let is_winner = member.tree.winner() == Some(leaf);
         // Once for the same winners: a lens that answers differently each time must not make revisions without end.
-        if is_winner && (shown.fields.same_as(&old.fields) || member.edits(leaf).contains(&edit)) {
+        if is_winner && (shown.fields.same_as(&old.fields) || member.at(leaf).edit == edit) {
             return false;
         }
         let longest = member
