@@ -7,7 +7,7 @@ use super::{
     revision::{self, EditId, Kind},
 };
 use crate::{
-    couch::{Content, Document, Fields, NodeId, Rev, RevTree},
+    couch::{Content, Document, Fields, NodeId, Rev},
     lens::Lens,
     schema::{ClassId, Direction},
 };
@@ -124,6 +124,10 @@ impl Work<'_> {
         if !arriving.iter().all(|edit| held.contains(edit)) {
             return false;
         }
+        // A branch that has ended needs no counterpart.
+        if self.entity.members[source].at(leaf).is_tombstone() {
+            return true;
+        }
         let mut edits = self.entity.members[source].edits(leaf);
         edits.retain(|edit| held.contains(edit) && self.origins.belongs(*edit, member.class));
         let has_all = |node: NodeId| {
@@ -141,21 +145,22 @@ impl Work<'_> {
     fn arriving(&self, source: usize, leaf: NodeId, target: usize, has: &HashSet<EditId>) -> Vec<EditId> {
         let member = &self.entity.members[source];
         let class = self.entity.members[target].class;
-        let mut edits = member.edits(leaf);
-        let mut arrives: Box<dyn Fn(&EditId) -> bool> =
-            Box::new(|edit| self.origins.arrives(*edit, class, member.class) && !has.contains(edit));
-        if self.is_cut(target) {
-            // What stands before an edit that the target has was there too before it was cut off; and an edit that nobody here
-            // authored may be one that the target has had.
-            let known = edits
-                .iter()
-                .rposition(|edit| has.contains(edit) && self.origins.belongs(*edit, class));
-            edits.drain(..known.map_or(0, |n| n + 1));
-            arrives =
-                Box::new(|edit| self.origins.arrives(*edit, class, member.class) && !self.origins.is_orphan(*edit));
-        }
-        edits.retain(|edit| arrives(edit));
-        edits
+        let edits = member.edits(leaf);
+        // Where paths were cut, what stands before an edit that the target has was there too, and an edit that nobody here authored
+        // may be one that the target has had.
+        let is_cut = self.is_cut(target);
+        let is_known = |edit: &EditId| has.contains(edit) && self.origins.belongs(*edit, class);
+        let known = if is_cut {
+            edits.iter().rposition(is_known).map_or(0, |n| n + 1)
+        } else {
+            0
+        };
+        let arrives = |edit: &EditId| {
+            self.origins.arrives(*edit, class, member.class)
+                && !has.contains(edit)
+                && !(is_cut && self.origins.is_orphan(*edit))
+        };
+        edits.into_iter().skip(known).filter(arrives).collect()
     }
 
     /// The edits of the inputs that are not yet on a path, in order; the leaf's last.
@@ -175,8 +180,7 @@ impl Work<'_> {
 
     /// `_revs_limit` has cut some path, so that a document that exists may lack what it once had.
     fn is_cut(&self, target: usize) -> bool {
-        let stemmed = |tree: &RevTree<_>| tree.leaves().any(|leaf| tree.is_stemmed(leaf));
-        !self.entity.members[target].tree.is_empty() && self.entity.members.iter().any(|member| stemmed(&member.tree))
+        self.is_stemmed && !self.entity.members[target].tree.is_empty()
     }
 
     /// None while a document that the lens needs is still on its way, or its body must be read first.

@@ -3,7 +3,50 @@
 //! Migration is replication with a lens in the middle. An edit that a client authored in one class is *carried* into
 //! every other class it reaches, as a revision whose hash tells which edit it mirrors ([`revision`]). Whether a document has
 //! an edit is read off its tree; so reconciling is idempotent, any number of proxies may do it at once, and a crash is repaired
-//! by whoever looks next.
+//! by whoever looks next. What carrying alone cannot put right, because proxies raced or clients made a conflict, is *settled* in
+//! each document by itself.
+//!
+//! # The rules
+//!
+//! Carrying takes every leaf over every lens to every document on the far side:
+//!
+//! 1. A leaf has *arrived* when all its edits that reach the target through it stand on one path there.
+//! 2. A document that the lens waits for, and that does not exist, stops it: the entity is *waiting*.
+//! 3. The *parent* of the new revision is the node of the target with most of the leaf's edits on whose path every edit has been
+//!    seen: for an edit that belongs to the leaf's class the leaf's own path decides, for others that of the other
+//!    inputs. A leaf is a fast-forward, an inner node a conflict. The other inputs are those leaves that have seen the same
+//!    edits, else their winners.
+//! 4. The body is put by the lens into what stands at the parent; a deleted primary, and a branch that was closed while its
+//!    document lives on, make a tombstone. What the lens reads of a leaf is what was authored or mirrored there, not what
+//!    settling has laid on top.
+//! 5. The path grows by one node for each edit that is missing on it, the leaf's last on top.
+//!
+//! Then each document is settled, in revisions that are never carried: leaves that are *behind* another one or were *rejected*
+//! elsewhere end; a merged document whose branches only racing proxies made is *joined*; and along
+//! [`Registry::flow`] documents *agree* on the winner of a conflict.
+//!
+//! An edit that nobody here authored (an *orphan*: a device restored only its newest class) is carried from its newest holder.
+//! Where `_revs_limit` has cut paths, absence proves nothing: an edit that both sides have vouches for what stood before it, and
+//! the last edit of each other document is written again before it can fall off.
+//!
+//! # What is proven, and how far
+//!
+//! The tests generate histories over a model of CouchDB's revision trees and shrink those that fail, for two apps: one whose
+//! schema split a document (the todo app of `schemas/`) and one whose schema merged two. 10,000 histories of each kind were run
+//! (`PROPTEST_CASES=10000 cargo test --lib reconcile`; 256 by default):
+//!
+//! * edits made one after another, in any mix of versions, never conflict, and all versions agree after each;
+//! * so too while histories are stemmed and compacted, for clients that keep up;
+//! * racing proxies with stale reads leave no conflict that no client made;
+//! * two masters with six offline clients, stale and crashing proxies come to rest with the same trees and bodies, every
+//!   version shows the same winner, and no edit is missing from any document that it must reach;
+//! * a device that restores only its newest class brings everything back, and the servers agree when they meet;
+//! * concurrent edits are a conflict in every version with the same winner, and resolving it in any version, by any client, resolves
+//!   it in all;
+//! * whatever part of a fan-out arrives, looking again loses nothing and ends in agreement; a second look finds nothing.
+//!
+//! Not proven: lenses that fail (their edits are refused and everything else carried), attachments, more than two inputs, schemas
+//! in which both sides of a lens have several classes, edit ids that collide (48 bits within one entity).
 
 mod carry;
 pub mod entity;
@@ -79,7 +122,12 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
     };
     let flows = (0..).map(|step| registry.flow(step));
     let lenses = lenses.iter().zip(flows).filter(is_tied).collect();
+    let is_stemmed = entity
+        .members
+        .iter()
+        .any(|Member { tree, .. }| tree.leaves().any(|leaf| tree.is_stemmed(leaf)));
     let mut work = Work {
+        is_stemmed,
         registry,
         lenses,
         entity,
@@ -104,6 +152,8 @@ struct Work<'a> {
     lenses: Vec<(&'a Lens, Option<Direction>)>,
     entity: &'a mut Entity,
     origins: Origins<'a>,
+    /// Some path does not reach back to its first revision.
+    is_stemmed: bool,
     outcome: Outcome,
 }
 

@@ -150,7 +150,7 @@ impl Work<'_> {
         if !is_diverged || !on.inputs.iter().all(|&input| self.has_all(input, on.place, &live)) {
             return false;
         }
-        if is_gone || on.inputs.len() > 1 && is_settled {
+        if is_gone || is_settled {
             let keep = (!is_gone).then(|| live.remove(0));
             let extended = keep.is_some_and(|keep| self.show_winners(on, "join", keep));
             return live
