@@ -14,8 +14,8 @@ use std::{
 };
 
 use chesterfield::{
-    proxy::{body::full, writes::Limits},
-    upstream::{Body, UpstreamService},
+    proxy::writes::Limits,
+    upstream::{Body, UpstreamService, body::full},
 };
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};

@@ -242,7 +242,7 @@ struct Named;
 impl Writes for Named {
     fn forward(&self, call: Call) -> BoxFuture<'_, Answer> {
         let named = format!("{} {:?}", call.method, call.route);
-        Box::pin(async move { Ok(http::Response::new(proxy::body::full(named))) })
+        Box::pin(async move { Ok(http::Response::new(upstream::body::full(named))) })
     }
 }
 

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use crate::{
     couch::Document,
-    proxy::body::{self, full},
-    upstream::{BoxError, Upstream},
+    upstream::{
+        BoxError, Upstream,
+        body::{self, full},
+    },
 };
 
 /// The most that is read of an answer.

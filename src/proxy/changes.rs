@@ -1,9 +1,7 @@
 //! `_changes`, seen through the selector of an app version.
 
-use std::{borrow::Cow, collections::BTreeMap, io::Read as _};
+use std::{borrow::Cow, collections::BTreeMap};
 
-use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
 use http::{
     HeaderMap, HeaderValue, Method, Uri,
     header::{
@@ -14,8 +12,8 @@ use http::{
 use serde_json::value::RawValue;
 
 use super::{
-    Call, Error, body,
-    body::ReadError,
+    Call, Error,
+    encoding::decompress,
     headers::names,
     service::{Answer, pass},
 };
@@ -25,7 +23,7 @@ use crate::{
         route::{METHOD_OVERRIDE, query_pairs},
     },
     schema::AppManifest,
-    upstream::Upstream,
+    upstream::{Upstream, body},
 };
 
 const JSON: &str = "application/json";
@@ -134,30 +132,6 @@ fn filtered(uri: &Uri) -> Option<Uri> {
 fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     content_type.split(|byte| *byte == b';').find(|part| !part.is_empty()) == Some(JSON.as_bytes())
-}
-
-pub(super) fn decompress(headers: &HeaderMap, posted: Bytes, limit: usize) -> Result<Bytes, Error> {
-    match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => Ok(posted),
-        Some(b"gzip") => {
-            let mut plain = Vec::new();
-            let mut decoder = MultiGzDecoder::new(&*posted).take(limit as u64 + 1);
-            decoder
-                .read_to_end(&mut plain)
-                .map_err(|_| Error::BadRequest("Request body is not properly gzipped."))?;
-            if plain.len() > limit {
-                Err(ReadError::TooLong(limit).into())
-            } else {
-                Ok(plain.into())
-            }
-        }
-        Some(other) => {
-            let other = String::from_utf8_lossy(other);
-            Err(Error::BadContentType(format!(
-                "{other} is not a supported content encoding."
-            )))
-        }
-    }
 }
 
 fn members(posted: &[u8]) -> Result<Members<'_>, Error> {

@@ -10,10 +10,10 @@ use crate::{
     upstream::Body,
 };
 
-pub mod body;
 mod changes;
 mod cors;
 mod databases;
+mod encoding;
 mod headers;
 pub mod respond;
 pub mod server;

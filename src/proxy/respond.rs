@@ -3,10 +3,12 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use super::body::{ReadError, full};
 use crate::{
     schema::VersionError,
-    upstream::{self, Body},
+    upstream::{
+        self, Body,
+        body::{ReadError, full},
+    },
 };
 
 /// Why the proxy answers by itself.

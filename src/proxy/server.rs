@@ -25,7 +25,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Proxy, Timeouts, body, headers::Peer, stack::stack};
+use super::{Proxy, Timeouts, headers::Peer, stack::stack};
+use crate::upstream::body;
 
 /// Serves HTTP/1.1, and HTTP/2 to clients that begin with it, until told to stop.
 ///

@@ -7,16 +7,16 @@ use http::{Response, response};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    super::{
-        Error,
-        body::{self, full},
-    },
+    super::Error,
     posted::{Base, Posted, Write},
 };
 use crate::{
     couch::Rev,
     reconcile::Body as Stored,
-    upstream::{self, Body, Upstream},
+    upstream::{
+        self, Body, Upstream,
+        body::{self, full},
+    },
 };
 
 /// The most that is read of an answer: a row for each document, whatever their number.

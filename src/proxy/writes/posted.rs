@@ -11,16 +11,15 @@ use hyper::body::Frame;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::{
-    Call, Error,
-    body::{self, ReadError, full},
-    changes::decompress,
-};
+use super::super::{Call, Error, encoding::decompress};
 use crate::{
     couch::{Document, Rev, Route, route::query_pairs},
     fanout::{EntityKey, FanOut},
     reconcile::Body as Stored,
-    upstream::{Body, BoxError},
+    upstream::{
+        Body, BoxError,
+        body::{self, ReadError, full},
+    },
 };
 
 /// What is known of a write before it is sent.
@@ -222,7 +221,11 @@ async fn peek(call: &mut Call, limit: usize) -> Result<Option<Bytes>, Error> {
                 Bytes::from(pieces.concat())
             };
             call.body = full(whole.clone());
-            return Ok(decompress(&call.parts.headers, whole, limit).ok());
+            return Ok(match decompress(&call.parts.headers, whole, limit) {
+                Err(Error::Body(_)) => None,
+                // CouchDB will say what is wrong with it.
+                plain => Some(plain.unwrap_or_default()),
+            });
         };
         if let Ok(piece) = frame.map_err(ReadError::Broken)?.into_data() {
             length += piece.len();

@@ -1,11 +1,11 @@
-//! The few kinds of bodies the proxy makes or reads itself.
+//! The few kinds of bodies that are made or read whole.
 
 use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 
-use crate::upstream::{Body, BoxError};
+use super::{Body, BoxError};
 
 /// Why a body could not be read whole.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 }
 
 /// What a client sends.
-pub(super) fn incoming(body: Incoming) -> Body {
+pub fn incoming(body: Incoming) -> Body {
     // Boxing an empty body allocates nothing: it has no size.
     if body.is_end_stream() {
         empty()
