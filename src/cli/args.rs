@@ -39,27 +39,41 @@ pub enum Command {
     /// lenses are run too. Nothing is started, and no database is looked at.
     #[command(after_long_help = "Exit codes: 0 all is fine, 64 there are problems, or the command line is wrong.")]
     Check(Options),
+    /// Bring everything that a database holds in step, once.
+    ///
+    /// The proxy carries what is written through it. This carries the rest: documents that were there before the proxy,
+    /// what was written past it, what a crash left undone. Running it twice, or beside proxies, does no harm.
+    #[command(
+        after_long_help = "Exit codes: 0 done, 64 the configuration or the command line is wrong, 69 the database is not to be had."
+    )]
+    Reconcile {
+        /// The databases.
+        #[arg(required = true, value_name = "DATABASE")]
+        databases: Vec<String>,
+        #[command(flatten)]
+        options: Options,
+    },
 }
 
 /// Options take precedence over the environment, and the environment over the configuration file.
 #[derive(Args)]
 pub struct Options {
     /// The configuration file. Without one, `config.yaml` is read if it is there, else every option has its default.
-    #[arg(long, env = "CHESTERFIELD_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "CHESTERFIELD_CONFIG", hide_env_values = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The folder with `classes`, `lenses` and `apps` [default: `schemas` beside the configuration file]
-    #[arg(long, env = "CHESTERFIELD_SCHEMAS", value_name = "FOLDER")]
+    #[arg(long, env = "CHESTERFIELD_SCHEMAS", hide_env_values = true, value_name = "FOLDER")]
     schemas: Option<PathBuf>,
     /// Where clients connect: an IP address and a port [default: 127.0.0.1:5985]
-    #[arg(long, env = "CHESTERFIELD_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "CHESTERFIELD_LISTEN", hide_env_values = true, value_name = "ADDRESS")]
     listen: Option<String>,
     /// What stands behind the proxy: `embedded`, or a CouchDB as in http://user:password@host:5984 [default: embedded]
     ///
     /// Everybody on this machine can see a password on a command line: the variable is the better place.
-    #[arg(long, env = "CHESTERFIELD_UPSTREAM", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "CHESTERFIELD_UPSTREAM", hide_env_values = true, value_name = "URL")]
     upstream: Option<String>,
     /// Where the embedded upstream keeps its files [default: `data` beside the configuration file]
-    #[arg(long, env = "CHESTERFIELD_DATA", value_name = "FOLDER")]
+    #[arg(long, env = "CHESTERFIELD_DATA", hide_env_values = true, value_name = "FOLDER")]
     data: Option<PathBuf>,
 }
 
@@ -67,7 +81,7 @@ pub struct Options {
 pub fn parse() -> Result<(Command, Overrides), clap::Error> {
     let matches = Cli::command().try_get_matches()?;
     let command = Cli::from_arg_matches(&matches)?.command;
-    let (Command::Serve(options) | Command::Check(options)) = &command;
+    let (Command::Serve(options) | Command::Check(options) | Command::Reconcile { options, .. }) = &command;
     let overrides = match matches.subcommand() {
         Some((_, matches)) => options.overrides(matches),
         None => Overrides::default(),

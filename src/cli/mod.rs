@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod log;
+mod reconcile;
 mod screen;
 mod serve;
 
@@ -55,6 +56,7 @@ pub fn run() -> ExitCode {
     let done = match command {
         args::Command::Serve(_) => serve::run(&overrides),
         args::Command::Check(_) => check::run(&overrides),
+        args::Command::Reconcile { databases, .. } => reconcile::run(&overrides, &databases),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

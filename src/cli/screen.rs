@@ -56,7 +56,7 @@ impl Display for Screen<'_> {
             Undeclared::Reject => "is refused".to_owned(),
             Undeclared::Default(app) => format!("is taken for {app}"),
         };
-        let header = &config.proxy.version_header;
+        let header = &config.header;
         row(f, "header", &[format!("{header}; who sends none {undeclared}")])?;
         if let Some(metrics) = config.metrics {
             row(f, "metrics", &[format!("http://{metrics}/metrics")])?;
@@ -82,7 +82,7 @@ impl Screen<'_> {
                 "and then the tour in README.md".to_owned(),
             ];
         }
-        let header = &self.config.proxy.version_header;
+        let header = &self.config.header;
         let app = self.config.schemas.apps.iter().last();
         let app = app.map_or_else(String::new, |app| format!(" -H '{header}: {}'", app.id()));
         vec![

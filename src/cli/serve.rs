@@ -32,9 +32,13 @@ const GREETING: Duration = Duration::from_secs(2);
 pub fn run(overrides: &Overrides) -> Result<(), Failure> {
     let config = Config::load(overrides)?;
     log::start(config.log);
+    runtime()?.block_on(serve(&config))
+}
+
+/// What every command that does I/O runs on.
+pub fn runtime() -> Result<runtime::Runtime, Failure> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Unavailable(format!("no threads: {error}")))?;
-    runtime.block_on(serve(&config))
+    runtime.map_err(|error| Failure::Unavailable(format!("no threads: {error}")))
 }
 
 async fn serve(config: &Config) -> Result<(), Failure> {
@@ -89,7 +93,8 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn upstream(config: &Config) -> Result<Upstream, Failure> {
+/// The upstream that the configuration names.
+pub async fn upstream(config: &Config) -> Result<Upstream, Failure> {
     match &config.upstream {
         UpstreamConfig::Http(upstream) => Ok(upstream.clone()),
         UpstreamConfig::Embedded(data) => {

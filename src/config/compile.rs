@@ -13,18 +13,19 @@ use super::{
     Config, Given, Log, LogFormat, Overrides, Problems, UpstreamConfig,
     folder::read_file,
     problem::Report,
-    raw::{AppVersionFile, ConfigFile, LogFile, TimeoutsFile},
+    raw::{ConfigFile, LogFile, TimeoutsFile},
     read::Form,
     schemas,
 };
 use crate::{
     proxy::{self, Databases, Undeclared},
-    schema::{AppVersion, Apps, Flaw},
+    schema::{AppVersion, Apps, Flaw, manifest::InvalidAppVersion},
     upstream,
 };
 
 const FILE: &str = "config.yaml";
 const LISTEN: &str = "127.0.0.1:5985";
+const HEADER: &str = "App-Version";
 const EMBEDDED: &str = "embedded";
 const DATA: &str = "data";
 const SCHEMAS: &str = "schemas";
@@ -50,7 +51,10 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
     let schemas_folder = settings.folder(overrides.schemas.as_ref(), file.schemas, SCHEMAS);
     let schemas = schemas::load(&schemas_folder, settings.report);
     let apps = schemas.as_ref().map(|schemas| &schemas.apps);
-    let (version_header, undeclared) = settings.app_version(file.app_version.unwrap_or_default(), apps);
+    let app_version = file.app_version.unwrap_or_default();
+    let header = app_version.header.unwrap_or_else(|| HEADER.to_owned());
+    let version_header = settings.header(&header);
+    let undeclared = settings.undeclared(app_version.undeclared.as_deref(), apps);
     match (listen, upstream, log, patterns, schemas, version_header, undeclared) {
         (
             Some(listen),
@@ -72,6 +76,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
                 timeouts: timeouts.proxy,
                 ..proxy::Settings::default()
             },
+            header,
             databases,
             fan_out: timeouts.fan_out,
             log,
@@ -235,29 +240,33 @@ impl Settings<'_> {
         }
     }
 
-    /// `apps` is none while the schemas have flaws: then nothing can be said of a default.
-    fn app_version(&mut self, file: AppVersionFile, apps: Option<&Apps>) -> (Option<HeaderName>, Option<Undeclared>) {
-        let text = file.header.unwrap_or_else(|| "App-Version".to_owned());
-        let header = HeaderName::try_from(&text).ok();
+    fn header(&mut self, text: &str) -> Option<HeaderName> {
+        let header = HeaderName::try_from(text).ok();
         if header.is_none() {
             let what = format!("`{text}` is no name of a header");
             self.flaw("/app-version/header", what, "write a name like `App-Version`");
         }
-        let mend = "write `pass`, `reject`, or the version to assume, as in `todo-app@2.0.0`";
-        let undeclared = match file.undeclared.as_deref() {
+        header
+    }
+
+    /// `apps` is none while the schemas have flaws: then nothing can be said of a default.
+    fn undeclared(&mut self, text: Option<&str>, apps: Option<&Apps>) -> Option<Undeclared> {
+        let default = |text: &str| {
+            let app: AppVersion = text.parse().map_err(|error: InvalidAppVersion| error.to_string())?;
+            match apps.map(|apps| apps.resolve(text)) {
+                Some(Err(error)) => Err(error.to_string()),
+                _ => Ok(Undeclared::Default(app)),
+            }
+        };
+        let undeclared = match text {
             None | Some("pass") => Ok(Undeclared::Pass),
             Some("reject") => Ok(Undeclared::Reject),
-            Some(text) => text
-                .parse::<AppVersion>()
-                .map_err(|error| error.to_string())
-                .and_then(|app| {
-                    let known = apps.map(|apps| apps.resolve(text));
-                    known.transpose().map_err(|error| error.to_string())?;
-                    Ok(Undeclared::Default(app))
-                }),
+            Some(text) => default(text),
         };
-        let undeclared = undeclared.map_err(|what| self.flaw("/app-version/undeclared", what, mend));
-        (header, undeclared.ok())
+        let mend = "write `pass`, `reject`, or the version to assume, as in `todo-app@2.0.0`";
+        undeclared
+            .map_err(|what| self.flaw("/app-version/undeclared", what, mend))
+            .ok()
     }
 }
 

@@ -17,8 +17,10 @@ pub(super) struct Source<T> {
     pub(super) file: String,
     /// Its name without the extension.
     pub(super) stem: String,
-    /// What it holds; none if that has flaws, which are told.
+    /// What was understood of it; none if that is too little.
     pub(super) value: Option<T>,
+    /// Its form has flaws, which are told.
+    pub(super) is_flawed: bool,
 }
 
 /// Reads one file.
@@ -31,9 +33,9 @@ pub(super) fn read_file<T: DeserializeOwned>(path: &Path, form: Form, report: &m
             return None;
         }
     };
-    form.read(&text)
-        .map_err(|flaws| flaws.into_iter().for_each(|flaw| report.add(file.to_string(), flaw)))
-        .ok()
+    let read = form.read(&text);
+    read.flaws.into_iter().for_each(|flaw| report.add(&file, flaw));
+    read.value
 }
 
 /// Reads every file of a folder, in the order of their names. A folder that is not there has none.
@@ -60,8 +62,15 @@ pub(super) fn read_files<T: DeserializeOwned>(folder: &Path, form: Form, report:
             continue;
         }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let told = report.len();
         let value = read_file(&path, form, report);
-        sources.push(Source { file, stem, value });
+        let is_flawed = report.len() > told;
+        sources.push(Source {
+            file,
+            stem,
+            value,
+            is_flawed,
+        });
     }
     sources
 }

@@ -60,21 +60,16 @@ fn manifest(
     classes: &[Declared],
     report: &mut Report,
 ) -> Option<Manifest> {
-    let name = file.name.clone().filter(|name| !name.is_empty()).ok_or_else(|| {
-        Flaw::new(
-            "/name",
-            "the app has no name",
-            "add one, as in `\"name\": \"todo-app\"`",
-        )
-    });
-    let name = report.take(&source.file, name);
-    let version = report.take(&source.file, version(file.version.as_deref()));
+    let name = file.name.clone().filter(|name| !name.is_empty());
+    if name.is_none() {
+        let mend = "add one, as in `\"name\": \"todo-app\"`";
+        report.add_missing(&source.file, Flaw::new("/name", "the app has no name", mend));
+    }
+    let version = version(&source.file, file.version.as_deref(), report);
     if file.dependencies.is_none() {
-        let mend = "add the schemas it works with, as in `\"dependencies\": {\"todo-item\": \"^2.0.0\"}`";
-        report.add(
-            &source.file,
-            Flaw::new("/dependencies", "nothing says what the app works with", mend),
-        );
+        let what = "nothing says what the app works with";
+        let mend = "add its schemas, as in `\"dependencies\": {\"todo-item\": \"^2.0.0\"}`";
+        report.add_missing(&source.file, Flaw::new("/dependencies", what, mend));
     }
     let mut dependencies = BTreeMap::new();
     for (schema, range) in file.dependencies.iter().flatten() {

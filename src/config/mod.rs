@@ -28,6 +28,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// What the proxy has to know: header, databases, manifests, timeouts towards clients.
     pub proxy: proxy::Settings,
+    /// The version header as it was written: for people.
+    pub header: String,
     /// The database patterns as they were written.
     pub databases: Vec<String>,
     /// How long a write waits until it is carried into all versions.

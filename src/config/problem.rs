@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, in words for those who wrote it.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use crate::schema::Flaw;
 
@@ -27,6 +27,14 @@ impl Report {
         self.0.push(Problem { file, flaw });
     }
 
+    /// Notes that something is missing, unless it is there and was told to be wrong.
+    pub(super) fn add_missing(&mut self, file: &str, flaw: Flaw) {
+        let is_told = |problem: &Problem| problem.file == file && problem.flaw.at == flaw.at;
+        if !self.0.iter().any(is_told) {
+            self.add(file, flaw);
+        }
+    }
+
     /// The value of a result, or none after its flaw was noted.
     pub(super) fn take<T>(&mut self, file: impl fmt::Display, result: Result<T, Flaw>) -> Option<T> {
         result.map_err(|flaw| self.add(file, flaw)).ok()
@@ -38,14 +46,19 @@ impl Report {
 
     /// The problems file by file, each file's in the order of their discovery.
     pub(super) fn into_problems(self) -> Problems {
-        let mut files: Vec<String> = Vec::new();
+        let folder = |problem: &Problem| Path::new(&problem.file).parent().map(Path::to_owned);
+        let mut folders = Vec::new();
         for problem in &self.0 {
-            if !files.contains(&problem.file) {
-                files.push(problem.file.clone());
+            let folder = folder(problem);
+            if !folders.contains(&folder) {
+                folders.push(folder);
             }
         }
         let mut problems = self.0;
-        problems.sort_by_key(|problem| files.iter().position(|file| *file == problem.file));
+        problems.sort_by_cached_key(|problem| {
+            let folder = folder(problem);
+            (folders.iter().position(|known| *known == folder), problem.file.clone())
+        });
         Problems(problems)
     }
 }

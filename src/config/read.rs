@@ -9,6 +9,14 @@ use crate::schema::Flaw;
 /// Where something stands in a file: member names and places in lists.
 type Pointer = Vec<String>;
 
+/// What was understood of a text.
+pub(super) struct Read<T> {
+    /// Without what does not fit; none if too little is left.
+    pub(super) value: Option<T>,
+    /// All that does not fit.
+    pub(super) flaws: Vec<Flaw>,
+}
+
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -20,7 +28,7 @@ pub(super) enum Form {
 
 impl Form {
     /// Reads a text.
-    pub(super) fn read<T: DeserializeOwned>(self, text: &str) -> Result<T, Vec<Flaw>> {
+    pub(super) fn read<T: DeserializeOwned>(self, text: &str) -> Read<T> {
         let value = match self {
             Form::Json => serde_json::from_str(text).map_err(|error| {
                 let at = format!("line {}, column {}", error.line(), error.column());
@@ -38,12 +46,18 @@ impl Form {
                 Flaw::new(at, format!("is no YAML: {what}"), "mend the syntax")
             }),
         };
-        fit(value.map_err(|flaw| vec![flaw])?)
+        match value {
+            Ok(value) => fit(value),
+            Err(flaw) => Read {
+                value: None,
+                flaws: vec![flaw],
+            },
+        }
     }
 }
 
 /// Fits a value into a type. What does not fit is noted, taken out, and the rest tried again.
-fn fit<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Flaw>> {
+fn fit<T: DeserializeOwned>(mut value: Value) -> Read<T> {
     if value.is_null() {
         value = Value::Object(serde_json::Map::new());
     }
@@ -51,8 +65,10 @@ fn fit<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Flaw>> {
     let mut taken: Vec<Pointer> = Vec::new();
     loop {
         let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
-            Ok(fits) if flaws.is_empty() => return Ok(fits),
-            Ok(_) => return Err(flaws),
+            Ok(value) => {
+                let value = Some(value);
+                return Read { value, flaws };
+            }
             Err(error) => error,
         };
         let mut at = pointer(error.path());
@@ -68,7 +84,7 @@ fn fit<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Flaw>> {
         }
         while !remove(&mut value, &at) {
             if at.pop().is_none() {
-                return Err(flaws);
+                return Read { value: None, flaws };
             }
         }
         taken.push(original(&at, &taken));
@@ -76,10 +92,15 @@ fn fit<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Flaw>> {
 }
 
 fn mend(what: &str) -> &'static str {
+    let expected = |what: &str, kind: &str| what.split(", expected ").nth(1) == Some(kind);
     if what.starts_with("unknown ") {
         "mend the name, or take it out"
     } else if what.starts_with("missing ") {
         "add it"
+    } else if expected(what, "a sequence") {
+        "write a list, as in `[one, two]`"
+    } else if expected(what, "a string") {
+        "write a text, in quotes if it looks like something else"
     } else {
         "write what is expected"
     }
@@ -160,7 +181,7 @@ mod tests {
     use crate::lens::LensFile;
 
     fn flaws(text: &str) -> Vec<String> {
-        let flaws = Form::Yaml.read::<LensFile>(text).unwrap_err();
+        let flaws = Form::Yaml.read::<LensFile>(text).flaws;
         flaws
             .into_iter()
             .map(|flaw| format!("{}: {}", flaw.at, flaw.what))
@@ -200,7 +221,7 @@ steps:
             yaml,
             ["line 2, column 4: is no YAML: illegal placement of ':' indicator"]
         );
-        let flaw = Form::Json.read::<Value>("{\n  \"a\": 1,\n}").unwrap_err().remove(0);
+        let flaw = Form::Json.read::<Value>("{\n  \"a\": 1,\n}").flaws.remove(0);
         assert_eq!(
             (flaw.at.as_str(), flaw.what.as_str()),
             ("line 3, column 1", "is no JSON: trailing comma")

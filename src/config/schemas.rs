@@ -87,7 +87,7 @@ fn classes(root: &Path, report: &mut Report) -> Vec<Declared> {
     let mut classes: Vec<Declared> = Vec::new();
     for source in sources {
         let (class, is_stand_in) = match source.value.as_ref().and_then(|file| class(&source, file, report)) {
-            Some(class) => (Some(class), false),
+            Some(class) => (Some(class), source.is_flawed),
             None => (stand_in(&source.stem), true),
         };
         let Some(class) = class else { continue };
@@ -109,13 +109,12 @@ fn classes(root: &Path, report: &mut Report) -> Vec<Declared> {
 }
 
 fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> Option<Class> {
-    let schema = file.id.as_deref().filter(|id| !id.is_empty()).ok_or_else(|| {
+    let schema = file.id.as_deref().filter(|id| !id.is_empty());
+    if schema.is_none() {
         let mend = "add the name that documents carry in `schema`, as in `\"id\": \"todo-item\"`";
-        Flaw::new("/id", "the schema has no name", mend)
-    });
-    let version = version(file.version.as_deref());
-    let schema = report.take(&source.file, schema);
-    let version = report.take(&source.file, version);
+        report.add_missing(&source.file, Flaw::new("/id", "the schema has no name", mend));
+    }
+    let version = version(&source.file, file.version.as_deref(), report);
     let (schema, version) = (schema?, version?);
     let name = ClassName {
         schema: schema.into(),
@@ -143,11 +142,17 @@ fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> O
 }
 
 /// A semantic version, told at `/version`.
-pub(super) fn version(text: Option<&str>) -> Result<semver::Version, Flaw> {
+pub(super) fn version(file: &str, text: Option<&str>, report: &mut Report) -> Option<semver::Version> {
     let mend = "write three numbers, as in `\"version\": \"2.0.0\"`";
-    let text = text.ok_or_else(|| Flaw::new("/version", "there is no version", mend))?;
-    text.parse()
-        .map_err(|error| Flaw::new("/version", format!("`{text}` is no semantic version: {error}"), mend))
+    let Some(text) = text else {
+        report.add_missing(file, Flaw::new("/version", "there is no version", mend));
+        return None;
+    };
+    let version = text.parse().map_err(|error| {
+        let what = format!("`{text}` is no semantic version: {error}");
+        Flaw::new("/version", what, mend)
+    });
+    report.take(file, version)
 }
 
 fn stand_in(stem: &str) -> Option<Class> {
@@ -178,7 +183,9 @@ fn lenses(root: &Path, classes: &[Declared], report: &mut Report) -> Vec<(String
     };
     let mut lenses = Vec::new();
     for source in folder::read_files::<LensFile>(&root.join("lenses"), Form::Yaml, report) {
-        let Some(file) = source.value else { continue };
+        let Some(file) = source.value.filter(|_| !source.is_flawed) else {
+            continue;
+        };
         let flaws = match file.compile(&look_up) {
             Ok(lens) => {
                 let flaws = lens.run_examples();

@@ -6,6 +6,7 @@
 mod entities;
 mod in_flight;
 mod store;
+mod sweep;
 
 use std::sync::Arc;
 

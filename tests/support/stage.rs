@@ -1,0 +1,282 @@
+//! A migrating proxy of the todo app before a database, and the database seen directly: in the embedded store, or on the server
+//! that `COUCHDB_URL` names.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use chesterfield::{
+    config::{Config, Given, Overrides},
+    fanout::FanOut,
+    proxy::{
+        self, Passing, Proxy, Settings, Writes,
+        writes::{FanningOut, Limits},
+    },
+    upstream::{self, Timeouts, Upstream, UpstreamService, embedded::Embedded},
+};
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// A database with a name of its own.
+pub struct Stage {
+    pub upstream: Upstream,
+    pub db: String,
+    direct: Server,
+    servers: Vec<Server>,
+    config: Config,
+}
+
+/// A proxy on a port of its own.
+pub struct Server {
+    url: String,
+    stop: CancellationToken,
+    served: JoinHandle<()>,
+    writes: Option<Arc<FanningOut>>,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Answered {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+/// Asks one server, with the credentials of `COUCHDB_URL`.
+#[derive(Clone)]
+pub struct Asking {
+    url: String,
+    db: String,
+    upstream: Upstream,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+static NAMES: AtomicUsize = AtomicUsize::new(0);
+
+impl Stage {
+    pub async fn new() -> Self {
+        Self::behind(|service| service).await
+    }
+
+    /// `wrap` puts something between the migrating proxies and the database.
+    pub async fn behind(wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
+        let mut upstream = match std::env::var("COUCHDB_URL") {
+            Ok(url) => upstream::http(&url, Timeouts::default()).unwrap(),
+            Err(_) => Upstream {
+                service: UpstreamService::new(Embedded::memory()),
+                account: None,
+                name: "embedded".into(),
+            },
+        };
+        let given = |path: &str| {
+            Some(Given {
+                value: Path::new(env!("CARGO_MANIFEST_DIR")).join(path),
+                by: "test".into(),
+            })
+        };
+        let overrides = Overrides {
+            config: given("config.yaml"),
+            schemas: given("schemas"),
+            ..Overrides::default()
+        };
+        let config = Config::load(&overrides).unwrap();
+        let direct = Server::start(
+            Settings::default(),
+            upstream.clone(),
+            Arc::new(Passing(upstream.clone())),
+            None,
+        )
+        .await;
+        upstream.service = wrap(upstream.service);
+        let db = format!(
+            "chesterfield-{}-{}",
+            std::process::id(),
+            NAMES.fetch_add(1, Ordering::Relaxed)
+        );
+        let stage = Self {
+            upstream,
+            db,
+            direct,
+            servers: Vec::new(),
+            config,
+        };
+        assert!(stage.direct().ask("PUT", "", "").await.status.is_success());
+        stage
+    }
+
+    /// Starts a migrating proxy.
+    pub async fn proxy(&mut self) -> Asking {
+        self.proxy_with(Limits::default()).await
+    }
+
+    pub async fn proxy_with(&mut self, limits: Limits) -> Asking {
+        let schemas = &self.config.schemas;
+        let fan_out = FanOut::new(
+            self.upstream.clone(),
+            schemas.registry.clone(),
+            schemas.lenses.clone().into(),
+        );
+        let writes = Arc::new(FanningOut::new(self.upstream.clone(), fan_out, limits));
+        let server = Server::start(
+            self.config.proxy.clone(),
+            self.upstream.clone(),
+            writes.clone(),
+            Some(writes),
+        )
+        .await;
+        let asking = self.asking(&server);
+        self.servers.push(server);
+        asking
+    }
+
+    /// The database itself.
+    pub fn direct(&self) -> Asking {
+        self.asking(&self.direct)
+    }
+
+    fn asking(&self, server: &Server) -> Asking {
+        Asking {
+            url: server.url.clone(),
+            db: self.db.clone(),
+            upstream: self.upstream.clone(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+        }
+    }
+
+    /// Waits until every fan-out is done, which is when every server has ended; then the database goes.
+    pub async fn end(mut self) {
+        self.ended().await;
+        self.direct().ask("DELETE", "", "").await;
+        self.direct.end().await;
+    }
+
+    /// Ends the migrating proxies, and with them every fan-out.
+    pub async fn ended(&mut self) {
+        for server in self.servers.drain(..) {
+            server.end().await;
+        }
+    }
+}
+
+impl Server {
+    async fn start(
+        settings: Settings,
+        upstream: Upstream,
+        writes: Arc<dyn Writes>,
+        fanning: Option<Arc<FanningOut>>,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let proxy = Arc::new(Proxy::new(settings, upstream, writes).unwrap());
+        let served = tokio::spawn(proxy::serve(listener, proxy, stop.clone()));
+        Self {
+            url,
+            stop,
+            served,
+            writes: fanning,
+        }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.served.await.unwrap();
+        if let Some(writes) = self.writes {
+            writes.finish().await;
+        }
+    }
+}
+
+impl Asking {
+    /// `path` is below the database; a body is JSON.
+    pub async fn ask(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Answered {
+        self.ask_with(method, path, &[], body).await
+    }
+
+    pub async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answered {
+        let slash = if path.is_empty() || path.starts_with('?') {
+            ""
+        } else {
+            "/"
+        };
+        let mut request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .uri(format!("{}/{}{slash}{path}", self.url, self.db));
+        if !headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(account) = &self.upstream.account {
+            request = request.header(header::AUTHORIZATION, account);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
+        let (head, body) = self.client.request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answered {
+            status: head.status,
+            headers: head.headers,
+            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        }
+    }
+
+    /// Writes and insists; answers the new revision.
+    pub async fn put(&self, id: &str, body: Value) -> String {
+        let answer = self.ask("PUT", id, body.to_string()).await;
+        assert!(answer.status.is_success(), "PUT {id}: {answer:?}");
+        answer.body["rev"].as_str().unwrap().to_owned()
+    }
+
+    /// A document as it is shown, without its revision; `Null` if there is none.
+    pub async fn get(&self, id: &str) -> Value {
+        let mut answer = self.ask("GET", id, "").await;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Value::Null;
+        }
+        let document = answer.body.as_object_mut().unwrap();
+        document.remove("_rev");
+        document.remove("_id");
+        answer.body
+    }
+
+    pub async fn rev(&self, id: &str) -> String {
+        self.ask("GET", id, "").await.body["_rev"].as_str().unwrap().to_owned()
+    }
+
+    /// Every live leaf of a document.
+    pub async fn leaves(&self, id: &str) -> Vec<Value> {
+        let answer = self
+            .ask_with(
+                "GET",
+                &format!("{id}?open_revs=all"),
+                &[("accept", "application/json")],
+                "",
+            )
+            .await;
+        let rows = answer.body.as_array().cloned().unwrap_or_default();
+        let live = rows.into_iter().filter_map(|mut row| Some(row.get_mut("ok")?.take()));
+        live.filter(|document| document["_deleted"] != true).collect()
+    }
+}
