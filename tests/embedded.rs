@@ -114,6 +114,46 @@ async fn a_feed_misses_nothing_that_is_written_while_it_is_read() {
 }
 
 #[tokio::test]
+async fn a_batch_wakes_a_feed_once() {
+    let store = database().await;
+    let mut feed = Feed::open(&store, "/db/_changes?feed=continuous&since=now").await;
+    feed.until("\n").await;
+    let docs: Vec<Value> = (0..300).map(|n| json!({"_id": format!("d{n:03}")})).collect();
+    ok(&store, "POST", "/db/_bulk_docs", json!({"docs": docs})).await;
+    feed.until("d299").await;
+    ok(&store, "PUT", "/db/next", json!({})).await;
+    let row = feed.until("next").await;
+    assert_eq!(row.lines().filter(|line| !line.is_empty()).count(), 1);
+    assert!(row.starts_with('{'), "{row}");
+}
+
+/// Clients go away in the middle of requests; what they began is done or not done, never half.
+#[tokio::test]
+async fn an_abandoned_edit_leaves_no_conflict() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path()).await.unwrap();
+    ok(&store, "PUT", "/db", Value::Null).await;
+    let rev = ok(&store, "PUT", "/db/a", json!({})).await["rev"].clone();
+    for n in 0..50 {
+        let body = Full::new(Bytes::from(json!({"_rev": rev, "n": n}).to_string()));
+        let request = Request::put("/db/a")
+            .body(body.map_err(|e| match e {}).boxed_unsync())
+            .unwrap();
+        let mut abandoned = Box::pin(store.clone().oneshot(request));
+        let _ = futures_util::poll!(&mut abandoned);
+    }
+    let (status, _) = ask(&store, "PUT", "/db/a", json!({"_rev": rev, "n": "last"})).await;
+    assert_eq!(status, 409);
+    assert_eq!(
+        get(&store, "/db/_changes?style=all_docs").await["results"][0]["changes"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
 async fn heartbeats_come_while_nothing_is_written() {
     let store = database().await;
     let mut feed = Feed::open(&store, "/db/_changes?feed=continuous&since=now&heartbeat=10").await;

@@ -231,7 +231,7 @@ async fn listing(
     };
     let offset = match query.keys {
         Some(_) => Value::Null,
-        None => offset(&database, &query, range, total).await?.into(),
+        None => offset(&database, &query, total).await?.into(),
     };
     let seq = match query.update_seq {
         true => format!("\"update_seq\":\"{}\",", database.seq(database.update_seq().await?)),
@@ -257,17 +257,15 @@ async fn listing(
         .chain(end("\n]}")))
 }
 
-/// How many rows of the whole listing stand before the first one shown.
-async fn offset(database: &Database, query: &Query, range: Range, total: u64) -> Result<u64, Failure> {
+/// How many documents stand before the first one shown, those of other kinds too.
+async fn offset(database: &Database, query: &Query, total: u64) -> Result<u64, Failure> {
     let before = match query.options() {
         Some(AllDocsOptions {
             start_key: Some(first),
             descending,
             ..
         }) => {
-            let outermost = if descending { range.last } else { range.first };
             let options = AllDocsOptions {
-                start_key: outermost.map(str::to_owned),
                 end_key: Some(first),
                 descending,
                 inclusive_end: false,

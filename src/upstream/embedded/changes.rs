@@ -1,16 +1,16 @@
 //! `_changes`: what a client asks of the feed, and the rows that answer it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use http::Method;
+use http::{Method, StatusCode};
 use rouchdb_core::document::{ChangeEvent, ChangesOptions, ChangesStyle, Seq};
-use rouchdb_query::{CompiledSelector, get_nested_field};
 use serde_json::{Map, Value, json};
 
 use super::{
     attachments::Form,
     database::{Database, View},
     feed::{Feed, Kind},
+    filter::Filter,
     request::Call,
     respond::{self, Answer, Failure, not_modified, with_etag},
 };
@@ -22,17 +22,6 @@ const PAGE: u64 = 500;
 const NO_LIMIT: u64 = 1_000_000_000_000_000;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Which changes are shown.
-pub enum Filter {
-    None,
-    DocIds(HashSet<String>),
-    Design,
-    Selector {
-        selector: Box<CompiledSelector>,
-        fields: Option<Vec<String>>,
-    },
-}
 
 /// A position in the changes and what to make of those after it.
 pub struct Source {
@@ -194,8 +183,9 @@ impl Source {
                 full: true,
             });
         }
-        let events = self.read(self.position).await?;
-        let last = self.descending || (events.len() as u64) < PAGE;
+        let size = self.page_size();
+        let events = self.read(self.position, size).await?;
+        let last = self.descending || (events.len() as u64) < size;
         for event in events {
             let seq = event.seq.as_num();
             let revs = self.visible(&event).await?;
@@ -219,7 +209,8 @@ impl Source {
         Ok(Page {
             rows,
             last,
-            full: false,
+            // Backwards there is nothing to wait for.
+            full: self.descending,
         })
     }
 
@@ -230,28 +221,31 @@ impl Source {
     /// The changes after the last one looked at, hidden ones too. Filters by id count what they left out (changes 119, 122).
     pub async fn pending(&self) -> Result<u64, Failure> {
         match self.filter {
-            Filter::DocIds(_) | Filter::Design => Ok(self.count(self.since).await?.saturating_sub(self.shown)),
+            Filter::DocIds(_) | Filter::Design => {
+                Ok(self.database.count_after(self.since).await?.saturating_sub(self.shown))
+            }
             _ if self.descending => {
                 let info = self.database.adapter.info().await?;
                 Ok((info.doc_count + info.doc_del_count).saturating_sub(self.seen))
             }
-            _ => self.count(self.seen_to).await,
+            _ => self.database.count_after(self.seen_to).await,
         }
     }
 
-    async fn count(&self, since: u64) -> Result<u64, Failure> {
-        let options = ChangesOptions {
-            since: Seq::Num(since),
-            ..ChangesOptions::default()
-        };
-        Ok(self.database.adapter.changes(options).await?.results.len() as u64)
+    /// How many changes to read at once: of those that are all shown, no more than are wanted.
+    fn page_size(&self) -> u64 {
+        if matches!(self.filter, Filter::None) {
+            PAGE.min(self.limit)
+        } else {
+            PAGE
+        }
     }
 
-    async fn read(&self, since: u64) -> Result<Vec<ChangeEvent>, Failure> {
+    async fn read(&self, since: u64, limit: u64) -> Result<Vec<ChangeEvent>, Failure> {
         let options = ChangesOptions {
             since: Seq::Num(since),
             // Backwards there is no page after the first: the storage has no upper end.
-            limit: (!self.descending).then_some(PAGE),
+            limit: (!self.descending).then_some(limit),
             descending: self.descending,
             style: self.style.clone(),
             ..ChangesOptions::default()
@@ -265,7 +259,7 @@ impl Source {
         if !matches!(self.filter, Filter::Selector { .. }) {
             return Ok(());
         }
-        let events = self.read(if self.descending { 0 } else { self.position }).await?;
+        let events = self.read(if self.descending { 0 } else { self.position }, 1).await?;
         let next = events
             .into_iter()
             .find(|event| !self.descending || event.seq.as_num() < self.position);
@@ -280,21 +274,26 @@ impl Source {
     /// The revisions the filter lets pass. `style=all_docs` asks it about each leaf (changes 59).
     async fn visible(&self, event: &ChangeEvent) -> Result<Vec<String>, Failure> {
         let revs = event.changes.iter().map(|change| change.rev.clone());
-        Ok(match &self.filter {
-            Filter::None => revs.collect(),
-            Filter::DocIds(ids) => revs.filter(|_| ids.contains(&event.id)).collect(),
-            Filter::Design => revs.filter(|_| event.id.starts_with("_design/")).collect(),
-            Filter::Selector { selector, .. } => {
-                let mut visible = Vec::new();
-                for rev in revs {
-                    let leaf = self.database.revision(&event.id, &rev, false, &View::default()).await?;
-                    if selector.matches(&leaf.json.into()) {
-                        visible.push(rev);
-                    }
-                }
-                visible
+        let Filter::Selector { selector, .. } = &self.filter else {
+            return Ok(revs.filter(|_| self.filter.passes(&event.id)).collect());
+        };
+        let mut visible = Vec::new();
+        for rev in revs {
+            let leaf = self.leaf(&event.id, &rev, &View::default()).await?;
+            if leaf.is_some_and(|leaf| selector.matches(&leaf)) {
+                visible.push(rev);
             }
-        })
+        }
+        Ok(visible)
+    }
+
+    /// `None` if it has been superseded and compacted since: its successor is a later change.
+    async fn leaf(&self, id: &str, rev: &str, view: &View) -> Result<Option<Value>, Failure> {
+        match self.database.revision(id, rev, false, view).await {
+            Ok(leaf) => Ok(Some(leaf.json.into())),
+            Err(failure) if failure.status == StatusCode::NOT_FOUND => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     async fn row(&self, event: ChangeEvent, revs: Vec<String>) -> Result<(String, String), Failure> {
@@ -308,75 +307,12 @@ impl Source {
             row["deleted"] = true.into();
         }
         if let Some(view) = &self.docs {
-            let winner = self
-                .database
-                .leaves_of(&event.id)
-                .await?
-                .into_iter()
-                .next()
-                .unwrap_or_default();
-            let doc = self.database.revision(&event.id, &winner, false, view).await?.json;
-            row["doc"] = self.filter.project(doc.into());
+            // The first is the winner, whatever the style and the filter.
+            let winner = event.changes.first().map_or("", |change| &change.rev);
+            let doc = self.leaf(&event.id, winner, view).await?;
+            row["doc"] = doc.map_or(Value::Null, |doc| self.filter.project(doc));
         }
         Ok((row.to_string(), seq.to_string()))
-    }
-}
-
-impl Filter {
-    fn parse(call: &Call, body: Option<&Value>) -> Result<Self, Failure> {
-        match call.query.get("filter") {
-            None | Some("") => Ok(Self::None),
-            Some("_design") => Ok(Self::Design),
-            Some("_doc_ids") => {
-                let in_query = || call.query.json("doc_ids");
-                let ids = match body {
-                    Some(body) => Some(body["doc_ids"].clone()),
-                    None => in_query()?,
-                };
-                let ids = ids
-                    .as_ref()
-                    .and_then(Value::as_array)
-                    .map(|ids| ids.iter().map(|id| id.as_str().map(str::to_owned)));
-                let ids = ids.and_then(|ids| ids.collect::<Option<HashSet<_>>>());
-                ids.map(Self::DocIds)
-                    .ok_or_else(|| Failure::bad_request("`doc_ids` filter parameter is not a list of doc ids."))
-            }
-            Some("_selector") => {
-                let body = body.ok_or_else(|| Failure::bad_request("Selector must be specified in POST payload"))?;
-                if !body["selector"].is_object() {
-                    return Err(Failure::bad_request("Selector error: expected a JSON object"));
-                }
-                let selector = Box::new(CompiledSelector::new(&body["selector"])?);
-                let field = |field: &Value| field.as_str().map(str::to_owned);
-                let fields = body["fields"]
-                    .as_array()
-                    .map(|fields| fields.iter().filter_map(field).collect());
-                Ok(Self::Selector { selector, fields })
-            }
-            Some("_view") if call.query.get("view").is_none() => {
-                Err(Failure::bad_request("`view` filter parameter is not provided."))
-            }
-            Some("_view") => Err(Failure::lacks("views")),
-            Some(builtin) if builtin.starts_with('_') => Err(Failure::bad_request("unknown builtin filter name")),
-            Some(function) if function.contains('/') => Err(Failure::lacks("filter functions")),
-            Some(_) => Err(Failure::bad_request(
-                "`filter` must be of the form `designname/filtername`",
-            )),
-        }
-    }
-
-    /// The part of a document that a selector's `fields` name.
-    fn project(&self, doc: Value) -> Value {
-        let Self::Selector {
-            fields: Some(fields), ..
-        } = self
-        else {
-            return doc;
-        };
-        let kept = fields
-            .iter()
-            .filter_map(|field| Some((field.clone(), get_nested_field(&doc, field)?.clone())));
-        Value::Object(kept.collect())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    sync::{Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -25,6 +26,16 @@ pub struct Database {
     /// An edit is planned on the leaves it has read, so edits go one at a time. Async, for it waits for the disk.
     pub edits: tokio::sync::Mutex<()>,
     pub created: u64,
+    /// The last answer of [`Database::count_after`].
+    counted: Mutex<Counted>,
+}
+
+/// How many changes there are after `since`, as long as `update_seq` stands.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    update_seq: u64,
+    since: u64,
+    count: u64,
 }
 
 /// What a reader wants to see of a document.
@@ -73,6 +84,7 @@ impl Database {
             uuid,
             edits: tokio::sync::Mutex::default(),
             created,
+            counted: Mutex::default(),
         })
     }
 
@@ -113,6 +125,32 @@ impl Database {
 
     pub async fn update_seq(&self) -> Result<u64, Failure> {
         Ok(self.adapter.info().await?.update_seq.as_num())
+    }
+
+    /// How many changes come after `since`. The storage can only list them, so a client that reads page by page has
+    /// its next answer counted on from the last.
+    pub async fn count_after(&self, since: u64) -> Result<u64, Failure> {
+        let update_seq = self.update_seq().await?;
+        let last = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts_on = last.update_seq == update_seq && last.since <= since;
+        let options = ChangesOptions {
+            since: Seq::Num(if counts_on { last.since } else { since }),
+            limit: counts_on.then(|| since - last.since),
+            ..ChangesOptions::default()
+        };
+        let listed = self.adapter.changes(options).await?.results;
+        let up_to_since = listed.iter().filter(|event| event.seq.as_num() <= since).count() as u64;
+        let count = if counts_on {
+            last.count.saturating_sub(up_to_since)
+        } else {
+            listed.len() as u64
+        };
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Counted {
+            update_seq,
+            since,
+            count,
+        };
+        Ok(count)
     }
 
     /// All leaves of each document, winner first; a document that does not exist is not in the answer.

@@ -143,14 +143,21 @@ impl Feed {
             return Event::Over;
         };
         let patience = self.heartbeat.unwrap_or(self.timeout);
-        tokio::select! {
-            notice = notices.recv() => match notice {
-                // The database is gone.
-                Ok(notice) if notice.reset => Event::Over,
-                Err(RecvError::Closed) => Event::Over,
-                Ok(_) | Err(RecvError::Lagged(_)) => Event::Changed,
-            },
-            () = sleep_until(since + patience) => if self.heartbeat.is_some() { Event::Heartbeat } else { Event::Over },
+        let deadline = since + patience;
+        loop {
+            tokio::select! {
+                notice = notices.recv() => match notice {
+                    // The database is gone.
+                    Ok(notice) if notice.reset => return Event::Over,
+                    Err(RecvError::Closed) => return Event::Over,
+                    // Of a batch that has been read with its first change.
+                    Ok(notice) if notice.seq.as_num() <= self.source.position => {}
+                    Ok(_) | Err(RecvError::Lagged(_)) => return Event::Changed,
+                },
+                () = sleep_until(deadline) => {
+                    return if self.heartbeat.is_some() { Event::Heartbeat } else { Event::Over };
+                }
+            }
         }
     }
 
