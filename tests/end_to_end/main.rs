@@ -62,3 +62,8 @@ fn edits_deletes_and_re_creations_travel() {
 fn each_version_holds_what_it_can_use() {
     tell_on_one_proxy("visible");
 }
+
+#[test]
+fn offline_edits_are_one_conflict_in_all_versions() {
+    tell_on_one_proxy("conflicts");
+}

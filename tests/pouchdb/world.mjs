@@ -1,10 +1,10 @@
 // The world of every story: three released versions of the todo app on one database, and what each of them holds.
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
-import { inspect } from 'node:util';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import { PouchDB } from './clients.mjs';
 
-const PATIENCE = 60_000;
+const PATIENCE = Number(process.env.PATIENCE ?? 60_000);
 const proxies = process.env.PROXIES.split(' ');
 const name = `todos-${process.pid}-${Date.now()}`;
 
@@ -94,7 +94,7 @@ class World {
       else this.expected[id] = expected;
     }
     await until('everybody holds the same', async () => {
-      assert.deepEqual(shown(await leaves(this.couch)), this.expected);
+      same(await this.held(), this.expected, 'the database');
       await this.inStep();
     });
     for (const app of this.apps) app.hasSeenNothingOld();
@@ -104,9 +104,14 @@ class World {
   async inStep() {
     const couch = await leaves(this.couch);
     for (const app of this.apps.filter((app) => app.sync)) {
-      const visible = (leaves) => new Map([...leaves].filter(([id]) => app.sees(id)));
-      assert.deepEqual(visible(await leaves(app.db)), visible(couch), `${app.name} holds what the database does`);
+      const visible = (leaves) => Object.fromEntries([...leaves].filter(([id]) => app.sees(id)));
+      same(visible(await leaves(app.db)), visible(couch), app.name);
     }
+  }
+
+  // What is alive in the database.
+  async held() {
+    return shown(await leaves(this.couch));
   }
 
   // Lets everybody sync to the end, until nobody has anything to say any more; then everything is still as it was said to be.
@@ -123,7 +128,7 @@ class World {
     for (const app of this.apps) app.sync = true;
     await this.inStep();
     for (const app of this.apps) delete app.sync;
-    assert.deepEqual(shown(await leaves(this.couch)), this.expected);
+    same(await this.held(), this.expected, 'the database');
     for (const app of this.apps) app.hasSeenNothingOld();
   }
 
@@ -156,8 +161,7 @@ class App {
 
   // What it held before stays.
   async updateTo(version) {
-    const { rows } = await this.db.allDocs();
-    this.kept = new Set(rows.map(({ id }) => id));
+    this.kept = new Set((await leaves(this.db)).keys());
     this.run(version);
   }
 
@@ -235,6 +239,20 @@ export async function leaves(db) {
   const rank = ({ rev, deleted }) => `${deleted ? 0 : 1}${rev.padStart(50, '0')}`;
   for (const revisions of found.values()) revisions.sort((a, b) => (rank(a) < rank(b) ? 1 : -1));
   return found;
+}
+
+// The documents that are in conflict, the winner first.
+export async function branchesOf(db, id) {
+  const revisions = (await leaves(db)).get(id).filter(({ deleted }) => !deleted);
+  return revisions.map(({ rev, body }) => ({ _id: id, _rev: rev, ...body }));
+}
+
+// Fails with the documents that are not as they should be.
+function same(held, expected, who) {
+  const wrong = Object.keys({ ...held, ...expected }).filter((id) => !isDeepStrictEqual(held[id], expected[id]));
+  const those = (documents) => Object.fromEntries(wrong.map((id) => [id, documents[id]]));
+  const told = () => inspect({ holds: those(held), shouldHold: those(expected) }, INSPECT);
+  if (wrong.length) assert.fail(`${who}: ${told()}`);
 }
 
 // What is alive: a document by its id, or a list if it is in conflict.
