@@ -162,6 +162,30 @@ async fn chunks_go_through_as_they_come() {
 }
 
 #[tokio::test]
+async fn no_request_is_smuggled_in_another() {
+    let upstream = Scripted::listen().await;
+    let proxy = Running::before(&upstream).await;
+    let mut client = proxy.connect().await;
+    let both = "content-length: 4\r\ntransfer-encoding: chunked\r\n";
+    client.ask("PUT", "/db/doc/file", both).await;
+    client.send("5\r\nhello\r\n0\r\n\r\n").await;
+    let mut couch = upstream.accept().await;
+    let (head, body) = couch.message().await;
+    assert_eq!((head.get("content-length"), body.as_str()), (None, "hello"));
+    couch.answer("201 Created", "", "").await;
+    assert_eq!(client.message().await.0.status(), 201);
+
+    for ambiguous in [
+        "content-length: 4\r\ncontent-length: 5\r\n",
+        "transfer-encoding: chunked, identity\r\n",
+    ] {
+        let mut client = proxy.connect().await;
+        client.ask("PUT", "/db/doc/file", ambiguous).await;
+        assert_eq!(client.head().await.status(), 400, "{ambiguous}");
+    }
+}
+
+#[tokio::test]
 async fn trailers_go_through() {
     let upstream = Scripted::listen().await;
     let proxy = Running::before(&upstream).await;
@@ -430,4 +454,17 @@ async fn an_upstream_that_breaks_off_is_a_bad_gateway_or_a_cut_body() {
     client.head().await;
     assert_eq!(client.exactly(4).await, b"half");
     client.closed().await;
+}
+
+#[tokio::test]
+async fn an_https_upstream_is_spoken_to_in_tls() {
+    let upstream = Scripted::listen().await;
+    let proxy = Running::with(settings(), &format!("https://{}", upstream.address)).await;
+    let mut client = proxy.connect().await;
+    client.ask("GET", "/db/doc", "").await;
+    let mut couch = upstream.accept().await;
+    // A handshake record; whoever does not answer it with one is no upstream.
+    assert_eq!(couch.exactly(1).await, [0x16]);
+    couch.send("HTTP/1.1 200 OK\r\n\r\n").await;
+    assert_eq!(client.message().await.0.status(), 502);
 }

@@ -67,7 +67,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Writes for people. Nobody listening is no reason to stop.
+/// Writes for people, whole lines. Nobody listening is no reason to stop.
 fn say(mut to: impl Write, text: &impl Display) {
-    let _ = writeln!(to, "{text}").and_then(|()| to.flush());
+    let _ = writeln!(to, "{}", text.to_string().trim_end()).and_then(|()| to.flush());
 }

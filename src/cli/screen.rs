@@ -84,7 +84,7 @@ impl Screen<'_> {
         }
         let header = &self.config.header;
         let app = self.config.schemas.apps.iter().last();
-        let app = app.map_or_else(String::new, |app| format!(" -H '{header}: {}'", app.id()));
+        let app = app.map_or_else(String::new, |app| format!(" -H '{header}: {app}'"));
         vec![
             format!("curl {at}/"),
             format!("curl '{at}/DATABASE/_changes'{app} -u NAME:PASSWORD"),
@@ -114,7 +114,7 @@ impl Display for Served<'_> {
             let dependencies: Vec<String> = dependencies
                 .map(|(schema, range)| format!("{schema} {range}"))
                 .collect();
-            format!("{}: {}", app.id(), dependencies.join(", "))
+            format!("{app}: {}", dependencies.join(", "))
         });
         row(f, "apps", &apps.collect::<Vec<_>>())
     }

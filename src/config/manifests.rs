@@ -130,7 +130,7 @@ pub(super) fn filtered(
             let filter = Filter::new(registry.clone(), &manifest);
             let selector = filter.selector();
             let app = AppManifest { manifest, selector };
-            filters.insert(app.id(), filter);
+            filters.insert(app.to_string(), filter);
             app
         })
         .collect();

@@ -52,7 +52,10 @@ pub(super) async fn forward(upstream: &Upstream, call: Call, app: &AppManifest, 
         // `Selector must be specified in POST payload`, or 405.
         ("GET" | "HEAD", "_selector") => return pass(upstream, call).await,
         ("GET" | "HEAD" | "POST", _) => {
-            return Err(Error::UnsupportedFilter { filter, app: app.id() });
+            return Err(Error::UnsupportedFilter {
+                filter,
+                app: app.to_string(),
+            });
         }
         _ => return pass(upstream, call).await,
     };

@@ -60,7 +60,7 @@ pub enum Undeclared {
 /// How long the server waits for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For the head of a request.
+    /// For the head of a request, and so for the next one on a kept-alive connection.
     pub head: Duration,
     /// For open requests, live feeds among them, once the server is told to stop.
     pub drain: Duration,

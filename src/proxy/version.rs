@@ -30,7 +30,7 @@ pub(super) fn understand(proxy: &Proxy, request: Request<Body>, preflight: bool)
         None
     };
     if let Some(app) = &app {
-        span.record("app", tracing::field::display(&app.manifest.version));
+        span.record("app", tracing::field::display(app));
     }
     parts.headers.remove(&proxy.settings.version_header);
     Ok(Call {

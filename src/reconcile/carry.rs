@@ -25,15 +25,13 @@ struct Crossing<'a> {
     leaf: NodeId,
 }
 
-/// What a lens is given: the leaf, and its neighbours at their winners.
+/// What a lens is given: the leaf, and the leaves of its neighbours that go with it.
 struct Inputs {
     /// In the order of the step; none where there is no live document.
     bodies: Vec<Option<Arc<Document>>>,
     revs: Vec<Rev>,
-    /// The edits on the path of each, with its class; the leaf's first.
-    paths: Vec<(ClassId, HashSet<EditId>)>,
-    /// Those that arrive at the target, oldest first, one list for each input; the leaf's last.
-    arriving: Vec<Vec<EditId>>,
+    /// The leaf first: its member, its node, and the edits on its path.
+    ends: Vec<(usize, NodeId, HashSet<EditId>)>,
 }
 
 impl Work<'_> {
@@ -42,7 +40,7 @@ impl Work<'_> {
         self.outcome.is_waiting = false;
         self.outcome.refusals.clear();
         let mut moved = false;
-        for lens in self.lenses.clone() {
+        for (lens, _) in self.lenses.clone() {
             for to in Direction::BOTH {
                 let (near, far) = lens.step().sides(to);
                 for &target in far {
@@ -69,16 +67,22 @@ impl Work<'_> {
     fn cross(&mut self, crossing: &Crossing) -> bool {
         let target = self.member(crossing.target);
         let source = self.member(crossing.source);
-        let mine = self.arriving(source, crossing.leaf, target);
-        let Some(&last) = mine.last() else { return false };
-        let tree = &self.entity.members[target].tree;
-        if tree.nodes().any(|node| tree.content(node).edit == last) {
+        if self.has_arrived(source, crossing.leaf, target) {
             return false;
         }
-        let Some(inputs) = self.inputs(crossing, mine) else {
+        let Some(inputs) = self.inputs(crossing, source) else {
             return false;
         };
         let parent = self.parent(target, &inputs);
+        let seen = parent
+            .map(|parent| self.entity.members[target].edits(parent))
+            .unwrap_or_default();
+        if self
+            .arriving(source, crossing.leaf, target, &seen.into_iter().collect())
+            .is_empty()
+        {
+            return false;
+        }
         let Some((old, stand_in)) = self.old(target, parent) else {
             return false;
         };
@@ -90,14 +94,14 @@ impl Work<'_> {
                 return false;
             }
         };
-        let sources: Vec<Rev> = inputs.revs.iter().cloned().chain(stand_in).collect();
         let member = &self.entity.members[target];
         let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();
         let on_path: Vec<EditId> = path.iter().map(EditId::of).collect();
         for edit in self.fading(target, &on_path) {
             path.insert(0, revision::derived(&member.id, edit, path.first(), &[], Kind::Local));
         }
-        let missing = missing(&inputs.arriving, &on_path);
+        let missing = self.missing(target, &inputs, &on_path);
+        let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).collect();
         for (n, &edit) in missing.iter().enumerate() {
             let sources = if n + 1 == missing.len() { &sources[..] } else { &[] };
             path.insert(
@@ -108,17 +112,65 @@ impl Work<'_> {
         self.emit(target, path, body.map(Arc::new))
     }
 
-    /// The edits on the path of a leaf that arrive at `target` through it, oldest first.
-    fn arriving(&self, source: usize, leaf: NodeId, target: usize) -> Vec<EditId> {
+    /// All edits of a leaf that arrive at `target` through it stand on one path there, with all else that both have.
+    fn has_arrived(&self, source: usize, leaf: NodeId, target: usize) -> bool {
+        let member = &self.entity.members[target];
+        let held: HashSet<EditId> = member.tree.nodes().map(|node| member.at(node).edit).collect();
+        if self.is_cut(target) {
+            return self.arriving(source, leaf, target, &held).is_empty();
+        }
+        let arriving = self.arriving(source, leaf, target, &HashSet::new());
+        let Some(last) = arriving.last() else { return true };
+        if !arriving.iter().all(|edit| held.contains(edit)) {
+            return false;
+        }
+        let mut edits = self.entity.members[source].edits(leaf);
+        edits.retain(|edit| held.contains(edit) && self.origins.belongs(*edit, member.class));
+        let has_all = |node: NodeId| {
+            let path: HashSet<EditId> = member.tree.path(node).map(|node| member.at(node).edit).collect();
+            edits.iter().all(|edit| path.contains(edit))
+        };
+        let ends = member
+            .tree
+            .nodes()
+            .filter(|&node| member.at(node).edit == *last || edits.last() == Some(&member.at(node).edit));
+        ends.chain(member.tree.leaves()).any(has_all)
+    }
+
+    /// The edits on the path of a leaf that arrive at `target` through it and are not among those it has, oldest first.
+    fn arriving(&self, source: usize, leaf: NodeId, target: usize, has: &HashSet<EditId>) -> Vec<EditId> {
         let member = &self.entity.members[source];
-        // An edit that nobody authored here may be one that `_revs_limit` has cut off the target.
-        let is_cut = self.is_cut(target);
         let class = self.entity.members[target].class;
         let mut edits = member.edits(leaf);
-        edits.retain(|&edit| {
-            self.origins.arrives(edit, class, member.class) && !(is_cut && self.origins.is_orphan(edit))
-        });
+        let mut arrives: Box<dyn Fn(&EditId) -> bool> =
+            Box::new(|edit| self.origins.arrives(*edit, class, member.class) && !has.contains(edit));
+        if self.is_cut(target) {
+            // What stands before an edit that the target has was there too before it was cut off; and an edit that nobody here
+            // authored may be one that the target has had.
+            let known = edits
+                .iter()
+                .rposition(|edit| has.contains(edit) && self.origins.belongs(*edit, class));
+            edits.drain(..known.map_or(0, |n| n + 1));
+            arrives =
+                Box::new(|edit| self.origins.arrives(*edit, class, member.class) && !self.origins.is_orphan(*edit));
+        }
+        edits.retain(|edit| arrives(edit));
         edits
+    }
+
+    /// The edits of the inputs that are not yet on a path, in order; the leaf's last.
+    fn missing(&self, target: usize, inputs: &Inputs, on_path: &[EditId]) -> Vec<EditId> {
+        let mut seen: HashSet<EditId> = on_path.iter().copied().collect();
+        let mut missing = Vec::new();
+        let (leaf, others) = inputs.ends.split_at(1);
+        for (place, node, _) in others.iter().chain(leaf) {
+            for edit in self.arriving(*place, *node, target, &seen) {
+                if seen.insert(edit) {
+                    missing.push(edit);
+                }
+            }
+        }
+        missing
     }
 
     /// `_revs_limit` has cut some path, so that a document that exists may lack what it once had.
@@ -128,45 +180,54 @@ impl Work<'_> {
     }
 
     /// None while a document that the lens needs is still on its way, or its body must be read first.
-    fn inputs(&mut self, crossing: &Crossing, mine: Vec<EditId>) -> Option<Inputs> {
+    fn inputs(&mut self, crossing: &Crossing, source: usize) -> Option<Inputs> {
         let (near, _) = crossing.lens.step().sides(crossing.to);
+        let told = self.told(source, crossing.leaf)?;
         let mut inputs = Inputs {
             bodies: Vec::new(),
             revs: Vec::new(),
-            paths: Vec::new(),
-            arriving: Vec::new(),
+            ends: Vec::new(),
         };
         for &class in near {
-            let is_source = class == crossing.source;
             let place = self.member(class);
-            let node = if is_source {
-                self.told(place, crossing.leaf)
+            let member = &self.entity.members[place];
+            let (node, end, at) = if place == source {
+                (told, crossing.leaf, 0)
+            } else if let Some(other) = self.companion(source, crossing.leaf, place) {
+                (other, other, inputs.ends.len())
+            } else if crossing.lens.awaits(class) {
+                self.outcome.is_waiting = true;
+                return None;
             } else {
-                self.entity.members[place].tree.winner()
-            };
-            let Some(node) = node else {
-                if is_source || crossing.lens.awaits(class) {
-                    self.outcome.is_waiting = true;
-                    return None;
-                }
                 inputs.bodies.push(None);
                 continue;
             };
-            let member = &self.entity.members[place];
             inputs.bodies.push(member.at(node).body.live().cloned());
             inputs.revs.push(member.tree.rev(node).clone());
-            let path = (class, member.edits(node).into_iter().collect());
             inputs
-                .paths
-                .insert(if is_source { 0 } else { inputs.paths.len() }, path);
-            if !is_source {
-                inputs
-                    .arriving
-                    .push(self.arriving(place, node, self.member(crossing.target)));
+                .ends
+                .insert(at, (place, end, member.edits(end).into_iter().collect()));
+        }
+        Some(inputs)
+    }
+
+    /// The leaf of another input that goes with a leaf: of several live ones that which has seen the same edits, as far as they
+    /// belong into both; else the winner.
+    fn companion(&self, source: usize, leaf: NodeId, other: usize) -> Option<NodeId> {
+        let (here, there) = (&self.entity.members[source], &self.entity.members[other]);
+        let mut live: Vec<NodeId> = there.tree.live().collect();
+        if live.len() > 1 {
+            let common = |edits: Vec<EditId>| -> HashSet<EditId> {
+                let belongs = |edit: &EditId| [here, there].iter().all(|m| self.origins.belongs(*edit, m.class));
+                edits.into_iter().filter(belongs).collect()
+            };
+            let wanted = common(here.edits(leaf));
+            live.sort_by_key(|&node| std::cmp::Reverse(there.tree.rev(node)));
+            if let Some(&same) = live.iter().find(|&&node| common(there.edits(node)) == wanted) {
+                return Some(same);
             }
         }
-        inputs.arriving.push(mine);
-        Some(inputs)
+        there.tree.winner()
     }
 
     /// The revision whose body a leaf's edits tell: the leaf, or what stands below revisions that only tidy this document and
@@ -226,37 +287,39 @@ impl Work<'_> {
         fading
     }
 
-    /// The deepest node of the target on which every edit has been seen by the inputs, or can never be. A leaf is a
-    /// fast-forward; an inner node, or none, is a conflict.
+    /// The node of the target that has most of the leaf's edits, then of any, and on whose path every edit has been seen by the
+    /// inputs, or can never be. A leaf is a fast-forward; an inner node, or none, is a conflict.
     fn parent(&self, target: usize, inputs: &Inputs) -> Option<NodeId> {
         let tree = &self.entity.members[target].tree;
         let mut nodes: Vec<NodeId> = tree.nodes().collect();
         nodes.sort_by_key(|&node| tree.rev(node));
         let is_cut = self.is_cut(target);
         let mut fits = vec![false; nodes.len()];
-        // What only tidies this document does not count.
-        let mut depth = vec![0; nodes.len()];
+        let mut shared = vec![(0, 0); nodes.len()];
         for &node in &nodes {
             let edit = tree.content(node).edit;
             // The leaf decides for every edit that belongs to its class: that another input has seen an edit does not
             // tell that the leaf's author had.
-            let seen = inputs
-                .paths
-                .iter()
-                .find_map(|(class, path)| self.origins.belongs(edit, *class).then(|| path.contains(&edit)));
+            let seen = inputs.ends.iter().find_map(|(place, _, path)| {
+                let class = self.entity.members[*place].class;
+                self.origins.belongs(edit, class).then(|| path.contains(&edit))
+            });
             // Where `_revs_limit` has cut paths, an edit that both sides have vouches for what stands before it, and one whose
             // author is no longer known is too old to be in conflict.
             let is_vouched = is_cut && seen == Some(true);
             let is_old = is_cut && self.origins.is_orphan(edit);
-            let is_on_top = || tree.parent(node).is_none_or(|parent| fits[parent]);
-            let own = usize::from(tree.content(node).kind != Kind::Local);
-            depth[node] = own + tree.parent(node).map_or(0, |parent| depth[parent]);
-            fits[node] = is_vouched || (is_old || seen.unwrap_or(true)) && is_on_top();
+            let parent = tree.parent(node);
+            fits[node] = is_vouched || (is_old || seen.unwrap_or(true)) && parent.is_none_or(|parent| fits[parent]);
+            // What only tidies this document does not count.
+            let counts = usize::from(tree.content(node).kind != Kind::Local);
+            let is_leafs = inputs.ends.first().is_some_and(|(_, _, path)| path.contains(&edit));
+            let (of_leaf, of_any) = parent.map_or((0, 0), |parent| shared[parent]);
+            shared[node] = (of_leaf + counts * usize::from(is_leafs), of_any + counts);
         }
         nodes
             .into_iter()
             .filter(|&node| fits[node])
-            .max_by_key(|&node| (depth[node], tree.rev(node)))
+            .max_by_key(|&node| (shared[node], tree.rev(node)))
     }
 
     /// What the target was where the new revision branches off. Where compaction has taken that, the winner stands in for it,
@@ -311,20 +374,4 @@ impl Work<'_> {
             .put(crossing.to, crossing.target, &sources, old.map(|old| &old.fields))?;
         Ok(Some(self.document(crossing.target, fields, old)))
     }
-}
-
-/// The edits that are not yet on a path, in order. What stands before an edit that is on it is there too, or was cut
-/// off by `_revs_limit`.
-fn missing(arriving: &[Vec<EditId>], on_path: &[EditId]) -> Vec<EditId> {
-    let mut seen: HashSet<EditId> = on_path.iter().copied().collect();
-    let mut missing = Vec::new();
-    for edits in arriving {
-        let known = edits.iter().rposition(|edit| seen.contains(edit)).map_or(0, |n| n + 1);
-        for &edit in &edits[known..] {
-            if seen.insert(edit) {
-                missing.push(edit);
-            }
-        }
-    }
-    missing
 }

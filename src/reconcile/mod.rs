@@ -16,7 +16,7 @@ use std::{collections::HashSet, sync::Arc};
 use crate::{
     couch::{Document, NodeId, Rev},
     lens::{Lens, PutError},
-    schema::{ClassId, Registry},
+    schema::{ClassId, Direction, Registry},
 };
 pub use entity::{Body, Entity, Member};
 use origin::Origins;
@@ -71,13 +71,14 @@ const ROUNDS: usize = 64;
 /// Finds every revision that is missing in an entity. The writes are in `entity` too when it returns.
 pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> Outcome {
     let origins = Origins::find(registry, entity);
-    let is_tied = |lens: &&Lens| {
+    let is_tied = |(lens, _): &(&Lens, _)| {
         entity
             .members
             .iter()
             .any(|member| lens.step().old.contains(&member.class))
     };
-    let lenses = lenses.iter().filter(is_tied).collect();
+    let flows = (0..).map(|step| registry.flow(step));
+    let lenses = lenses.iter().zip(flows).filter(is_tied).collect();
     let mut work = Work {
         registry,
         lenses,
@@ -99,8 +100,8 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
 /// A reconciliation under way.
 struct Work<'a> {
     registry: &'a Registry,
-    /// Those of this entity.
-    lenses: Vec<&'a Lens>,
+    /// Those of this entity, with the direction in which their documents follow each other.
+    lenses: Vec<(&'a Lens, Option<Direction>)>,
     entity: &'a mut Entity,
     origins: Origins<'a>,
     outcome: Outcome,

@@ -100,30 +100,29 @@ impl Work<'_> {
         })
     }
 
-    /// Brings documents with several live leaves in line with their inputs.
+    /// Brings documents in line with the inputs they follow ([`Registry::flow`](crate::schema::Registry::flow)).
     ///
     /// *Join*: two proxies that race on different inputs of a merged document can leave it with several live leaves although
     /// every input has one. Then the winner takes what the inputs say now, and the others end. If the primary input is deleted,
     /// all end.
     ///
-    /// *Agree*: while there is a conflict, all versions show the same winner, that of the newest class. An older document gets
-    /// edits of several inputs, so its branches may be of other lengths; the branch that has what its primary input shows is
-    /// made the longest.
+    /// *Agree*: what was joined shows in the classes beyond too, and while there is a conflict, all versions show the same
+    /// winner. A merged document gets edits of several inputs, so its branches may be of other lengths; the branch that has what its
+    /// primary input shows is made the longest.
     pub(super) fn align(&mut self) -> bool {
         let mut moved = false;
-        for lens in self.lenses.clone() {
-            for to in Direction::BOTH {
-                let (near, far) = lens.step().sides(to);
-                for &target in far {
-                    let alignment = Alignment {
-                        lens,
-                        to,
-                        place: self.member(target),
-                        target,
-                        inputs: self.members(near),
-                    };
-                    moved |= self.align_target(&alignment);
-                }
+        for (lens, flow) in self.lenses.clone() {
+            let Some(to) = flow else { continue };
+            let (near, far) = lens.step().sides(to);
+            for &target in far {
+                let alignment = Alignment {
+                    lens,
+                    to,
+                    place: self.member(target),
+                    target,
+                    inputs: self.members(near),
+                };
+                moved |= self.align_target(&alignment);
             }
         }
         moved
@@ -142,24 +141,28 @@ impl Work<'_> {
             .inputs
             .iter()
             .all(|&input| self.entity.members[input].tree.live().nth(1).is_none());
-        // A leaf of our own is looked at even when it is alone: a proxy may have ended its rivals and died.
+        // A leaf of our own is looked at even when it is alone: a proxy may have ended its rivals and died. A client's own is
+        // not ours to complete, unless what it follows was made to agree with others.
         let is_ours = |&leaf: &NodeId| member.at(leaf).kind != Kind::Authored;
-        let is_diverged = live.len() > 1 || !live.is_empty() && (is_gone || !is_settled || is_ours(&live[0]));
+        let is_diverged = live.len() > 1
+            || !live.is_empty()
+                && (is_gone || !is_settled || is_ours(&live[0]) || primary.at(shown).kind == Kind::Local);
         if !is_diverged || !on.inputs.iter().all(|&input| self.has_all(input, on.place, &live)) {
             return false;
         }
-        if on.inputs.len() > 1 && (is_settled || is_gone) {
+        if is_gone || on.inputs.len() > 1 && is_settled {
             let keep = (!is_gone).then(|| live.remove(0));
             let extended = keep.is_some_and(|keep| self.show_winners(on, "join", keep));
             return live
                 .into_iter()
                 .fold(extended, |moved, leaf| self.drop_leaf(on.place, leaf) | moved);
         }
-        let wanted = primary.shared_edits(shown);
+        let mut wanted = primary.shared_edits(shown);
+        wanted.retain(|&edit| self.origins.belongs(edit, on.target));
         let agreeing = live
             .into_iter()
             .find(|&leaf| wanted.is_subset(&member.shared_edits(leaf)));
-        on.to == Direction::Down && !is_gone && agreeing.is_some_and(|leaf| self.show_winners(on, "agree", leaf))
+        agreeing.is_some_and(|leaf| self.show_winners(on, "agree", leaf))
     }
 
     /// Extends a leaf so that it wins and shows what the winners of the inputs make.
@@ -185,7 +188,7 @@ impl Work<'_> {
         let edit = EditId::made(reason, &member.id, &revs);
         let is_winner = member.tree.winner() == Some(leaf);
         // Once for the same winners: a lens that answers differently each time must not make revisions without end.
-        if is_winner && (shown.fields.same_as(&old.fields) || member.edits(leaf).contains(&edit)) {
+        if is_winner && (shown.fields.same_as(&old.fields) || member.at(leaf).edit == edit) {
             return false;
         }
         let longest = member

@@ -104,9 +104,16 @@ impl FromStr for AppVersion {
 }
 
 impl AppManifest {
-    /// For logs: `todo-app@2.0.0`.
+    /// `todo-app@2.0.0`.
     pub fn id(&self) -> String {
-        format!("{}@{}", self.manifest.name, self.manifest.version)
+        self.to_string()
+    }
+}
+
+/// `todo-app@2.0.0`.
+impl fmt::Display for AppManifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.manifest.name, self.manifest.version)
     }
 }
 
@@ -117,7 +124,7 @@ impl Apps {
         for app in manifests {
             let versions = apps.entry(app.manifest.name.clone()).or_default();
             match versions.binary_search_by(|known| known.manifest.version.cmp(&app.manifest.version)) {
-                Ok(_) => return Err(DuplicateManifest(app.id())),
+                Ok(_) => return Err(DuplicateManifest(app.to_string())),
                 Err(place) => versions.insert(place, Arc::new(app)),
             }
         }
@@ -179,7 +186,7 @@ impl fmt::Display for Apps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (nth, app) in self.iter().enumerate() {
             let comma = if nth == 0 { "" } else { ", " };
-            write!(f, "{comma}{}@{}", app.manifest.name, app.manifest.version)?;
+            write!(f, "{comma}{app}")?;
         }
         Ok(())
     }
@@ -233,7 +240,7 @@ mod tests {
             ("todo@2.0.0", "todo@2.1.0"),
             ("2.3.0", "todo@2.3.0"),
         ] {
-            assert_eq!(apps.resolve(declared).unwrap().id(), answers, "{declared}");
+            assert_eq!(apps.resolve(declared).unwrap().to_string(), answers, "{declared}");
         }
     }
 

@@ -41,6 +41,8 @@ pub struct Registry {
     entity_of: Vec<usize>,
     /// `reach[origin][target]`: through which neighbour an edit authored in `origin` arrives at `target`.
     reach: Vec<Vec<Option<ClassId>>>,
+    /// For each step, which side follows the other where they cannot both be right.
+    flows: Vec<Option<Direction>>,
     /// Classes on no step's old side: the newest of their kind.
     is_finest: Vec<bool>,
 }
@@ -93,8 +95,10 @@ impl Registry {
         let is_finest = (0..classes.len())
             .map(|c| !steps.iter().any(|s| s.old.contains(&ClassId(c))))
             .collect();
+        let flows = flows(&steps);
         Ok(Self {
             classes,
+            flows,
             steps,
             by_specificity,
             entities,
@@ -145,6 +149,13 @@ impl Registry {
     /// The neighbour through which an edit authored in `origin` arrives at `target`; none if it does not.
     pub fn via(&self, origin: ClassId, target: ClassId) -> Option<ClassId> {
         self.reach[origin.0][target.0]
+    }
+
+    /// The direction in which a step's documents follow each other when proxies have raced, or while there is a conflict: from the
+    /// side that keeps things apart to the side that merges them, and on from there; else from newer to older. None where
+    /// both sides merge.
+    pub fn flow(&self, step: usize) -> Option<Direction> {
+        self.flows.get(step).copied().flatten()
     }
 
     /// No lens leads from this class to a newer one.
@@ -224,6 +235,41 @@ fn reach(origin: ClassId, classes: usize, steps: &[Step]) -> Vec<Option<ClassId>
         }
     }
     via
+}
+
+fn flows(steps: &[Step]) -> Vec<Option<Direction>> {
+    let merging = |step: &Step| match (step.old.len(), step.new.len()) {
+        (1, 1) => None,
+        (1, _) => Some(Direction::Down),
+        (_, 1) => Some(Direction::Up),
+        _ => None,
+    };
+    let mut flows: Vec<Option<Direction>> = steps.iter().map(merging).collect();
+    let is_plain = |step: &Step| step.old.len() == 1 && step.new.len() == 1;
+    let mut merged: Vec<ClassId> = steps
+        .iter()
+        .zip(&flows)
+        .filter_map(|(step, flow)| Some(step.sides((*flow)?).1[0]))
+        .collect();
+    while let Some(class) = merged.pop() {
+        for (step, flow) in steps
+            .iter()
+            .zip(&mut flows)
+            .filter(|(step, flow)| is_plain(step) && flow.is_none())
+        {
+            let from_here = Direction::BOTH
+                .into_iter()
+                .find(|&direction| step.sides(direction).0 == [class]);
+            if let Some(direction) = from_here {
+                *flow = Some(direction);
+                merged.push(step.sides(direction).1[0]);
+            }
+        }
+    }
+    for (step, flow) in steps.iter().zip(&mut flows) {
+        *flow = flow.or(is_plain(step).then_some(Direction::Down));
+    }
+    flows
 }
 
 #[cfg(test)]

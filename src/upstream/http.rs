@@ -1,6 +1,6 @@
 //! A CouchDB reached over HTTP or HTTPS: pooled HTTP/1.1 connections, a base path, the service account of the URL.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use base64::Engine as _;
 use http::{
@@ -16,7 +16,7 @@ use tower::{Service, service_fn, util::BoxCloneSyncService};
 
 use super::{
     Body, BoxError, Error, LiveFeed, Upstream, UpstreamService,
-    idle::Idle,
+    idle::{Idle, watch, within},
     pool::{Failure, Pool},
 };
 
@@ -128,9 +128,17 @@ where
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            let answer = within(idle, pool.send(request))
-                .await
-                .map_err(|after| target.timed_out(after))?;
+            let answer = match idle {
+                Some(after) => {
+                    let (parts, body) = request.into_parts();
+                    let (body, moved) = watch(body);
+                    let answer = pool.send(Request::from_parts(parts, body));
+                    within(after, moved, answer)
+                        .await
+                        .ok_or_else(|| target.timed_out(after))?
+                }
+                None => pool.send(request).await,
+            };
             let mut answer = answer.map_err(|failure| target.failed(failure))?;
             target.relocate(answer.headers_mut(), &reachable);
             Ok(answer.map(|body| match idle {
@@ -139,13 +147,6 @@ where
             }))
         }
     }))
-}
-
-async fn within<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, Duration> {
-    match limit {
-        Some(after) => tokio::time::timeout(after, future).await.map_err(|_| after),
-        None => Ok(future.await),
-    }
 }
 
 /// How the client reached the proxy, as the proxy's own headers say.

@@ -3,51 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::apps::App;
 use crate::{
     couch::{Document, Rev},
-    lens::{Lens, LensFile},
     reconcile::{Body, Entity, Outcome, Write, reconcile},
-    schema::{Class, ClassId, ClassName, IdPattern, Registry, pattern},
+    schema::ClassId,
 };
-
-pub const T1: &str = "todo-item:k:v:1";
-pub const T2: &str = "todo-item:k:v:2";
-pub const T3: &str = "todo-item:k:v:3";
-pub const S: &str = "todo-item-status:k:v:1";
-pub const ALL: [&str; 4] = [T1, T2, T3, S];
-
-/// The todo app's registry and lenses, from the files that users get.
-pub struct Schemas {
-    pub registry: Registry,
-    pub lenses: Vec<Lens>,
-}
-
-impl Schemas {
-    pub fn todo() -> Self {
-        let names = ["todo-item@1", "todo-item@2", "todo-item@3", "todo-item-status@1"];
-        let names = names.map(|name| name.parse::<ClassName>().unwrap());
-        let lenses: Vec<Lens> = [
-            include_str!("../../../schemas/lenses/todo-item-1-to-2.yaml"),
-            include_str!("../../../schemas/lenses/todo-item-2-to-3.yaml"),
-        ]
-        .map(|text| {
-            let file: LensFile = serde_saphyr::from_str(text).unwrap();
-            file.compile(&|name| names.iter().position(|n| n == name).map(ClassId))
-                .unwrap()
-        })
-        .into();
-        let classes = names.iter().map(|name| Class {
-            name: name.clone(),
-            version: semver::Version::new(name.major, 0, 0),
-            pattern: IdPattern::new(pattern::DEFAULT, name).unwrap(),
-        });
-        let steps = lenses.iter().map(|lens| lens.step().clone()).collect();
-        Self {
-            registry: Registry::new(classes.collect(), steps).unwrap(),
-            lenses,
-        }
-    }
-}
 
 #[derive(Clone, Default, PartialEq)]
 pub struct Tree {
@@ -192,8 +153,8 @@ impl Db {
     }
 
     /// What a proxy that looks now would write.
-    pub fn missing(&self, schemas: &Schemas) -> Outcome {
-        let mut read = Entity::new(&schemas.registry, ClassId(0), "k").unwrap();
+    pub fn missing(&self, app: &App) -> Outcome {
+        let mut read = Entity::new(&app.registry, ClassId(0), "k").unwrap();
         for member in &mut read.members {
             let tree = self.tree(&member.id);
             for leaf in tree.leaves() {
@@ -201,7 +162,7 @@ impl Db {
             }
         }
         loop {
-            let outcome = reconcile(&schemas.registry, &schemas.lenses, &mut read.clone());
+            let outcome = reconcile(&app.registry, &app.lenses, &mut read.clone());
             if outcome.wants.is_empty() {
                 return outcome;
             }
@@ -225,8 +186,8 @@ impl Db {
         moved
     }
 
-    pub fn reconcile(&mut self, schemas: &Schemas) -> bool {
-        let outcome = self.missing(schemas);
+    pub fn reconcile(&mut self, app: &App) -> bool {
+        let outcome = self.missing(app);
         self.land(&outcome.writes)
     }
 }

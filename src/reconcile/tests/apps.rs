@@ -1,0 +1,201 @@
+//! The apps that people in the histories use: one whose schema split a document, one whose schema merged two.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::couch_model::Db;
+use crate::{
+    lens::{Lens, LensFile},
+    schema::{Class, ClassId, ClassName, IdPattern, Registry, pattern},
+};
+
+/// An app in three versions, and one entity of it.
+pub struct App {
+    pub registry: Registry,
+    pub lenses: Vec<Lens>,
+    /// The documents of the entity, in the order of the registry.
+    pub ids: Vec<String>,
+    /// For each version, the documents it writes; the first is the one that is deleted and re-created.
+    writes: [&'static [usize]; 3],
+    /// For each version, the documents it sees.
+    sees: [&'static [usize]; 3],
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// `{todo-item@1} <-> {todo-item@2, todo-item-status@1}`, `{todo-item@2} <-> {todo-item@3}`: from the files that users get.
+    Split,
+    /// `{person@1, address@1} <-> {contact@2}`, `{contact@2} <-> {contact@3}`.
+    Merge,
+}
+
+const MERGED: &str = "
+old: [person@1, address@1]
+new: contact@2
+parts: { address@1: { default: { street: unknown } } }
+steps: [{ move: { field: street, from: address@1 } }]
+";
+const RENAMED: &str = "
+old: contact@2
+new: contact@3
+steps:
+  - rename: { from: title, to: name }
+  - add: { field: group, value: default }
+";
+
+pub fn kinds() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Kind::Split), Just(Kind::Merge)]
+}
+
+impl App {
+    pub fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Split => Self::load(
+                kind,
+                &["todo-item@1", "todo-item@2", "todo-item@3", "todo-item-status@1"],
+                [
+                    include_str!("../../../schemas/lenses/todo-item-1-to-2.yaml"),
+                    include_str!("../../../schemas/lenses/todo-item-2-to-3.yaml"),
+                ],
+                [&[0], &[1, 3], &[2, 3]],
+                [&[0, 1, 2, 3], &[1, 2, 3], &[2, 3]],
+            ),
+            Kind::Merge => Self::load(
+                kind,
+                &["person@1", "address@1", "contact@2", "contact@3"],
+                [MERGED, RENAMED],
+                [&[0, 1], &[2], &[3]],
+                [&[0, 1, 2, 3], &[2, 3], &[3]],
+            ),
+        }
+    }
+
+    fn load(
+        kind: Kind,
+        names: &[&str],
+        lenses: [&str; 2],
+        writes: [&'static [usize]; 3],
+        sees: [&'static [usize]; 3],
+    ) -> Self {
+        let names: Vec<ClassName> = names.iter().map(|name| name.parse().unwrap()).collect();
+        let lenses = lenses.map(|text| {
+            let file: LensFile = serde_saphyr::from_str(text).unwrap();
+            file.compile(&|name| names.iter().position(|n| n == name).map(ClassId))
+                .unwrap()
+        });
+        let classes = names.iter().map(|name| Class {
+            name: name.clone(),
+            version: semver::Version::new(name.major, 0, 0),
+            pattern: IdPattern::new(pattern::DEFAULT, name).unwrap(),
+        });
+        let steps = lenses.iter().map(|lens| lens.step().clone()).collect();
+        let registry = Registry::new(classes.collect(), steps).unwrap();
+        let ids = registry.entity_ids(ClassId(0), "k").unwrap();
+        Self {
+            registry,
+            lenses: lenses.into(),
+            ids,
+            writes,
+            sees,
+            kind,
+        }
+    }
+
+    pub fn all(&self) -> Vec<&str> {
+        self.ids.iter().map(String::as_str).collect()
+    }
+
+    pub fn sees(&self, version: usize) -> Vec<&str> {
+        self.sees[version - 1].iter().map(|&n| self.ids[n].as_str()).collect()
+    }
+
+    /// The document that a version is about.
+    pub fn main(&self, version: usize) -> &str {
+        &self.ids[self.writes[version - 1][0]]
+    }
+
+    /// The document that a version writes beside it.
+    pub fn part(&self, version: usize) -> Option<&str> {
+        self.writes[version - 1].get(1).map(|&n| self.ids[n].as_str())
+    }
+
+    /// The main documents of all versions.
+    pub fn mains(&self) -> Vec<&str> {
+        (1..4).map(|version| self.main(version)).collect()
+    }
+
+    /// A part does not exist yet, for which its lens waits.
+    pub fn is_waiting(&self, db: &Db) -> bool {
+        let part = match self.kind {
+            Kind::Split => 3,
+            Kind::Merge => 1,
+        };
+        !db.0.contains_key(&self.ids[part])
+    }
+
+    /// Every document that an edit of `id` has to reach, itself included.
+    pub fn reached(&self, id: &str) -> Vec<&str> {
+        let class = |id: &str| self.registry.classify(id).unwrap().0;
+        let reaches = |target: &str| target == id || self.registry.via(class(id), class(target)).is_some();
+        self.all().into_iter().filter(|target| reaches(target)).collect()
+    }
+
+    /// What is written into a part, by choice.
+    pub fn part_body(&self, choice: u8) -> Value {
+        let of = |values: [&str; 3]| values[usize::from(choice) % 3].to_owned();
+        match self.kind {
+            Kind::Split => json!({"status": of(["active", "blocked", "done"])}),
+            Kind::Merge => json!({"street": of(["a", "b", "c"])}),
+        }
+    }
+
+    /// One field changed, by choice: an odd one changes the title.
+    pub fn edited(&self, version: usize, shown: Option<Value>, choice: u8, title: String) -> Value {
+        let title_field = if (self.kind, version) == (Kind::Merge, 3) {
+            "name"
+        } else {
+            "title"
+        };
+        let mut body = shown.unwrap_or_else(|| match (self.kind, version) {
+            (Kind::Split, 1) => json!({"isDone": false}),
+            (_, 3) => json!({"group": "x"}),
+            _ => json!({}),
+        });
+        let letter = ["x", "y", "z"][usize::from(choice) % 3];
+        match (self.kind, version, choice % 2) {
+            (Kind::Split, 1, 0) => body["isDone"] = json!(body["isDone"] != true),
+            (Kind::Merge, 2, 0) => body["street"] = json!(letter),
+            (_, 3, 0) => body["group"] = json!(letter),
+            _ => body[title_field] = json!(title),
+        }
+        body
+    }
+
+    /// Every version shows the same.
+    pub fn assert_agreement(&self, db: &Db) -> Result<(), TestCaseError> {
+        let shown: Vec<Option<Value>> = self.ids.iter().map(|id| db.shown(id)).collect();
+        let field = |n: usize, name: &str| shown[n].as_ref().map(|body| body[name].clone());
+        match self.kind {
+            Kind::Split => {
+                prop_assert_eq!(field(0, "title"), field(1, "title"), "{:#?}", db);
+                prop_assert_eq!(field(1, "title"), field(2, "title"), "{:#?}", db);
+                if let (Some(todo), Some(status)) = (&shown[0], &shown[3]) {
+                    prop_assert_eq!(todo["isDone"] == true, status["status"] == "done", "{:#?}", db);
+                }
+            }
+            Kind::Merge => {
+                if self.is_waiting(db) {
+                    return Ok(());
+                }
+                prop_assert_eq!(field(0, "title"), field(2, "title"), "{:#?}", db);
+                prop_assert_eq!(field(2, "title"), field(3, "name"), "{:#?}", db);
+                prop_assert_eq!(field(2, "street"), field(3, "street"), "{:#?}", db);
+                if let (Some(contact), Some(address)) = (&shown[2], &shown[1]) {
+                    prop_assert_eq!(&contact["street"], &address["street"], "{:#?}", db);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! Every command of the README, executed in order on the real binary, with its output compared.
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+#[path = "support/binary.rs"]
+mod binary;
+#[path = "support/npm.rs"]
+mod npm;
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use binary::{Server, chesterfield};
+use chesterfield::{
+    lens::LensFile,
+    schema::{ClassId, ClassName},
+};
+
+/// The commands as they are written, and how these tests run the same from within `cargo test`.
+const RUN: &str = "cargo run --release --";
+const TEST: &str = "cargo test";
+const NPM: &str = "npm ci --prefix tests/pouchdb";
+
+/// A fenced block: its language and its text.
+type Block = (String, String);
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn blocks(file: &str) -> Vec<Block> {
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for line in text.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(language), None) => open = Some((language.to_owned(), String::new())),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some((_, text))) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+/// Equal, where `…` stands for any text within a line.
+fn is_as_shown(got: &str, shown: &str) -> bool {
+    let shown = shown.lines().map(|line| {
+        let parts: Vec<String> = line.split('…').map(regex::escape).collect();
+        parts.join(".*")
+    });
+    let shown = shown.collect::<Vec<_>>().join("\n");
+    regex::Regex::new(&format!(r"\A{shown}\n?\z")).unwrap().is_match(got)
+}
+
+/// A shell in a folder that has what a checkout has, for commands that share variables.
+struct Shell<'a> {
+    folder: &'a Path,
+    /// What was executed before: assignments live on.
+    before: String,
+}
+
+impl Shell<'_> {
+    /// Executes a block and answers what it printed.
+    fn execute(&mut self, block: &str) -> String {
+        let script = format!("set -eu\n{}{block}", self.before);
+        let output = chesterfield_environment(Command::new("bash").args(["-c", &script]), self.folder)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{block}\n{complaints}");
+        for line in block.lines().filter(|line| is_assignment(line)) {
+            self.before.push_str(line);
+            self.before.push('\n');
+        }
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+fn is_assignment(line: &str) -> bool {
+    let name = line.split_once('=').map_or("", |(name, _)| name);
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase()) && !line.contains("$(")
+}
+
+/// The environment of `chesterfield()`, for another command.
+fn chesterfield_environment<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
+    for (name, value) in chesterfield(folder).get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.current_dir(folder)
+}
+
+/// A block that ends in `serve`, with whatever variables it sets before.
+fn start(block: &str, folder: &Path, upstream: &str) -> Server {
+    let binary = env!("CARGO_BIN_EXE_chesterfield");
+    let script = block
+        .replace(RUN, &format!("exec {binary}"))
+        .replace("127.0.0.1:5984", upstream);
+    let mut command = Command::new("bash");
+    chesterfield_environment(command.args(["-c", &script]), folder).env("CHESTERFIELD_LISTEN", "127.0.0.1:0");
+    Server::start(&mut command)
+}
+
+#[test]
+fn every_command_of_the_readme_does_what_it_says() {
+    npm::node_modules();
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["config.yaml", "schemas", "tests"] {
+        symlink(root().join(part), folder.path().join(part)).unwrap();
+    }
+    // Stands for the reader's own CouchDB: it speaks the same HTTP.
+    let data = folder.path().join("upstream");
+    let config = folder.path().join("upstream.yaml");
+    // It is configured to leave every database alone, as a CouchDB does.
+    fs::write(&config, "databases: []\n").unwrap();
+    let mut couch = chesterfield(folder.path());
+    let couch = couch
+        .arg("serve")
+        .arg("--config")
+        .arg(&config)
+        .args(["--listen", "127.0.0.1:0", "--data"])
+        .arg(data);
+    let couch = Server::start(couch);
+    let couch_address = couch.url.strip_prefix("http://").unwrap();
+    let todo = r#"{"schema":"todo-item","version":1,"title":"Older than the proxy","isDone":false}"#;
+    // Written as by an app from before, past every lens.
+    let past = |arguments: &[&str]| {
+        let curl = Command::new("curl")
+            .args(["-sf", "-X", "PUT"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(curl.status.success(), "{curl:?}");
+    };
+    past(&[&format!("{}/todos", couch.url)]);
+    past(&[&format!("{}/todos/todo-item:old:v:1", couch.url), "-d", todo]);
+
+    let mut server: Option<Server> = None;
+    let mut shell = Shell {
+        folder: folder.path(),
+        before: String::new(),
+    };
+    let blocks = blocks("README.md");
+    let mut executed = 0;
+    for (n, (language, block)) in blocks.iter().enumerate() {
+        if language != "sh" || block.trim() == TEST {
+            continue;
+        }
+        executed += 1;
+        if block.trim_end().ends_with(" serve") {
+            server = Some(start(block, folder.path(), couch_address));
+            continue;
+        }
+        let running = server.as_ref().unwrap().url.strip_prefix("http://").unwrap();
+        let script = block
+            .replace("127.0.0.1:5985", running)
+            .replace("127.0.0.1:5984", couch_address)
+            .replace(RUN, env!("CARGO_BIN_EXE_chesterfield"))
+            .replace(NPM, "true");
+        let printed = shell.execute(&script);
+        match blocks
+            .get(n + 1)
+            .filter(|(language, _)| language == "json" || language == "text")
+        {
+            Some((_, shown)) => assert!(is_as_shown(&printed, shown), "{block}\nprinted\n{printed}"),
+            None => assert_eq!(printed, "", "the README does not show what this prints: {block}"),
+        }
+    }
+    assert_eq!(executed, 10, "a block of commands was added or lost");
+    let screen = &server.as_ref().unwrap().screen;
+    assert!(
+        screen.contains(&format!("upstream   {} (CouchDB ", couch.url)),
+        "{screen}"
+    );
+}
+
+#[test]
+fn the_readme_shows_the_script_that_is_there() {
+    let script = fs::read_to_string(npm::folder().join("tour.mjs")).unwrap();
+    let shown = blocks("README.md")
+        .into_iter()
+        .find(|(language, _)| language == "js")
+        .unwrap()
+        .1;
+    assert_eq!(shown, script);
+}
+
+/// `cargo test` cannot run itself: that the README names it, and that it is what is run before a merge, has to do.
+#[test]
+fn the_test_command_is_the_one_of_the_ci() {
+    let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
+    assert!(
+        blocks("README.md")
+            .iter()
+            .any(|(language, text)| language == "sh" && text.trim() == TEST)
+    );
+    assert!(ci.lines().any(|line| line == TEST), "{ci}");
+}
+
+#[test]
+fn the_lenses_of_the_reference_compile_and_their_examples_hold() {
+    let classes = ["a@1", "a@2", "a-part@1"];
+    let look_up = |name: &ClassName| classes.iter().position(|class| *class == name.to_string()).map(ClassId);
+    let lenses = blocks("schemas/README.md")
+        .into_iter()
+        .filter(|(language, _)| language == "yaml");
+    let mut compiled = 0;
+    for (_, text) in lenses {
+        let file: LensFile = serde_saphyr::from_str(&text).unwrap();
+        let lens = file.compile(&look_up).unwrap_or_else(|flaws| panic!("{text}{flaws:?}"));
+        assert_eq!(lens.run_examples(), [], "{text}");
+        assert!(!file.examples.is_empty(), "{text}");
+        compiled += 1;
+    }
+    assert_eq!(compiled, 5, "a lens was added or lost");
+}

@@ -1,0 +1,217 @@
+//! The proxy before a real CouchDB, the one at `COUCHDB_URL` (with an admin's name and password); skipped without.
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod support;
+
+use chesterfield::{
+    proxy::{Databases, Settings},
+    upstream::{self, Timeouts},
+};
+use serde_json::{Value, json};
+use support::{Head, Running, Wire, todo_apps};
+use tokio::net::TcpStream;
+
+const V2: &str = "app-version: todo-app@2.0.0\r\n";
+
+/// A database on a real CouchDB, deleted at the end, and a client of the proxy before it.
+struct Couch {
+    client: Wire,
+    proxy: Running,
+    db: String,
+    authorization: String,
+}
+
+impl Couch {
+    /// None without `COUCHDB_URL`.
+    async fn with(name: &str) -> Option<Self> {
+        let url = std::env::var("COUCHDB_URL").ok()?;
+        let upstream = upstream::http(&url, Timeouts::default()).unwrap();
+        let account = upstream.account.clone().unwrap();
+        let authorization = format!("authorization: {}\r\n", account.to_str().unwrap());
+        let db = format!("px_{name}_{}", std::process::id());
+        let databases = Databases::new(["px_*"]).unwrap();
+        let settings = Settings {
+            databases,
+            apps: todo_apps(),
+            ..Settings::default()
+        };
+        let proxy = Running::start(settings, upstream).await;
+        let mut couch = Self {
+            client: proxy.connect().await,
+            proxy,
+            db,
+            authorization,
+        };
+        assert_eq!(couch.ask("PUT", "?q=1", "", "").await.0.status(), 201);
+        let docs =
+            ["todo-item:a:v:1", "todo-item:a:v:2", "plain", "todo-item:b:v:2"].map(|id| json!({ "_id": id, "n": 1 }));
+        let docs = json!({ "docs": docs }).to_string();
+        assert_eq!(couch.ask("POST", "/_bulk_docs", "", &docs).await.0.status(), 201);
+        Some(couch)
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> (Head, String) {
+        let target = format!("/{}{path}", self.db);
+        self.client
+            .ask_with(method, &target, &format!("{}{headers}", self.authorization), body)
+            .await;
+        self.client.message().await
+    }
+
+    async fn gone(mut self) {
+        assert_eq!(self.ask("DELETE", "", "", "").await.0.status(), 200);
+    }
+}
+
+/// The ids of a feed's rows, sorted: `_bulk_docs` does not write in order.
+fn ids(feed: &str) -> Vec<String> {
+    let feed: Value = serde_json::from_str(feed).unwrap();
+    let id = |row: &Value| row["id"].as_str().unwrap().to_owned();
+    let mut ids: Vec<_> = feed["results"].as_array().unwrap().iter().map(id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[tokio::test]
+async fn couchdb_answers_only_what_the_version_may_see() {
+    let Some(mut couch) = Couch::with("sees").await else {
+        return;
+    };
+    let seen = ["plain", "todo-item:a:v:2", "todo-item:b:v:2"];
+    assert_eq!(ids(&couch.ask("GET", "/_changes", "", "").await.1).len(), 4);
+    let (head, feed) = couch.ask("GET", "/_changes", V2, "").await;
+    assert_eq!(ids(&feed), seen);
+    let etag = head.get("etag").unwrap();
+    let (head, _) = couch
+        .ask("GET", "/_changes", &format!("{V2}if-none-match: {etag}\r\n"), "")
+        .await;
+    assert_eq!(head.status(), 304);
+
+    assert_eq!(ids(&couch.ask("POST", "/_changes", V2, "{}").await.1), seen);
+    assert_eq!(ids(&couch.ask("GET", "/_changes?feed=longpoll", V2, "").await.1), seen);
+    let theirs = r#"{"selector":{"_id":{"$regex":"todo"}}}"#;
+    let (_, feed) = couch.ask("POST", "/_changes?filter=_selector", V2, theirs).await;
+    assert_eq!(ids(&feed), ["todo-item:a:v:2", "todo-item:b:v:2"]);
+    let (_, feed) = couch.ask("GET", "/_changes?feed=continuous&timeout=100", V2, "").await;
+    assert_eq!(feed.lines().filter(|line| line.contains("\"id\"")).count(), 3);
+    let (_, feed) = couch.ask("GET", "/_changes?feed=eventsource&timeout=100", V2, "").await;
+    let events: Vec<_> = feed.lines().filter(|line| line.starts_with("data: {")).collect();
+    assert_eq!(events.len(), 3);
+
+    // The header is obeyed by a POST as by a GET.
+    let last = feed
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: "))
+        .next()
+        .unwrap()
+        .trim_matches('"')
+        .to_owned();
+    let (_, feed) = couch
+        .ask(
+            "GET",
+            "/_changes?feed=eventsource&timeout=100",
+            &format!("{V2}last-event-id: {last}\r\n"),
+            "",
+        )
+        .await;
+    assert_eq!(feed.lines().filter(|line| line.starts_with("data: {")).count(), 2);
+    couch.gone().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_here_couchdb_refuses_in_the_same_words() {
+    let Some(mut couch) = Couch::with("words").await else {
+        return;
+    };
+    for (path, headers, body) in [
+        ("/_changes?filter=_selector", "", "{"),
+        ("/_changes?filter=_selector", "", "[]"),
+        ("/_changes?filter=_selector", "", "{}"),
+        ("/_changes?filter=_selector", "", r#"{"selector":"x"}"#),
+        ("/_changes?filter=_selector", "", r#"{"selector":{"$no":1}}"#),
+        ("/_changes?filter=_selector", "", ""),
+        ("/_changes", "", "[1]"),
+        ("/_changes", "", "{} x"),
+        ("/_changes", "content-encoding: br\r\n", "{}"),
+        ("/_changes", "content-encoding: gzip\r\n", "{}"),
+        ("/_changes?since=nope", "", "{}"),
+        ("/_changes?feed=bogus", "", "{}"),
+    ] {
+        let (plain, said) = couch.ask("POST", path, headers, body).await;
+        couch.client = couch.proxy.connect().await;
+        let (ours, says) = couch.ask("POST", path, &format!("{V2}{headers}"), body).await;
+        couch.client = couch.proxy.connect().await;
+        assert_eq!((ours.status(), says), (plain.status(), said), "{path} {headers} {body}");
+    }
+    couch.gone().await;
+}
+
+#[tokio::test]
+async fn every_spelling_is_answered_as_without_a_proxy() {
+    let Some(mut couch) = Couch::with("same").await else {
+        return;
+    };
+    let url = std::env::var("COUCHDB_URL").unwrap();
+    let address = url.trim_end_matches('/').rsplit(['@', '/']).next().unwrap();
+    let db = couch.db.clone();
+    // So that each write below is a conflict, and changes nothing.
+    assert_eq!(couch.ask("PUT", "/un+enc", "", "{}").await.0.status(), 201);
+    for (method, target, headers, body) in [
+        ("GET", "//DB/plain", "", ""),
+        ("GET", "http://127.0.0.1:5984/DB/plain", "", ""),
+        ("GET", "/DB/pl%61in/", "", ""),
+        ("GET", "/DB/../DB/plain", "", ""),
+        ("GET", "/DB/%5Fall_docs?limit=0", "", ""),
+        ("GET", "/DB/_local%2Fx", "", ""),
+        ("GET", "/DB/_design%2Fx/_view/v", "", ""),
+        ("GET", "/DB/plain?x=%zz", "", ""),
+        ("HEAD", "/DB/plain", "", ""),
+        (
+            "GET",
+            "/DB/plain",
+            "if-none-match: \"1-1fe7e2ca18bca9ed4f6d3e1cc3d1b4ea\"\r\n",
+            "",
+        ),
+        ("POST", "/DB/un+enc", "x-http-method-override: PUT\r\n", "{\"v\":1}"),
+        ("GET", "/DB/un%20enc", "", ""),
+        ("PUT", "/DB/un+enc", "", "{\"v\":2}"),
+        ("GET", "/DB/_changes/foo?limit=0", "", ""),
+        ("POST", "/DB/_bulk_docs/", "", "{\"docs\":[]}"),
+        ("DELETE", "/DB/_changes", "", ""),
+        (
+            "OPTIONS",
+            "/DB/plain",
+            "origin: https://a\r\naccess-control-request-method: GET\r\n",
+            "",
+        ),
+    ] {
+        let target = target.replace("DB", &db);
+        let headers = format!("{}{headers}", couch.authorization);
+        let mut answers = Vec::new();
+        let direct = Wire::new(TcpStream::connect(address).await.unwrap());
+        for mut client in [direct, couch.proxy.connect().await] {
+            if body.is_empty() {
+                client.ask(method, &target, &headers).await;
+            } else {
+                client.ask_with(method, &target, &headers, body).await;
+            }
+            let (head, body) = if method == "HEAD" {
+                (client.head().await, String::new())
+            } else {
+                client.message().await
+            };
+            // `Vary` is what the proxy itself adds to `_changes`.
+            let kept = |name: &str| {
+                !matches!(
+                    name,
+                    "date" | "x-couch-request-id" | "x-couchdb-body-time" | "connection" | "vary"
+                )
+            };
+            let mut headers: Vec<_> = head.headers.into_iter().filter(|(name, _)| kept(name)).collect();
+            headers.sort_unstable();
+            answers.push((head.line, headers, body));
+        }
+        assert_eq!(answers[0], answers[1], "{method} {target}");
+    }
+    couch.gone().await;
+}
