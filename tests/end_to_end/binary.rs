@@ -1,9 +1,10 @@
 //! The real binary, as people run it.
 
 use std::{
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
 };
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 pub struct Chesterfield {
     process: Child,
     address: SocketAddr,
+    upstream: String,
     /// Its data and what it logs.
     folder: TempDir,
 }
@@ -21,39 +23,26 @@ pub struct Chesterfield {
 impl Chesterfield {
     /// Serves on a port of its own.
     pub fn serve(upstream: &str) -> Self {
-        Self::serve_on(SocketAddr::from(([127, 0, 0, 1], 0)), upstream)
-    }
-
-    /// Serves on an address that another one had before.
-    pub fn serve_on(address: SocketAddr, upstream: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let log = File::create(folder.path().join("log")).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_chesterfield"))
-            .arg("serve")
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .env("CHESTERFIELD_LISTEN", address.to_string())
-            .env("CHESTERFIELD_UPSTREAM", upstream)
-            .env("CHESTERFIELD_DATA", folder.path().join("data"))
-            .env_remove("CHESTERFIELD_CONFIG")
-            .env_remove("CHESTERFIELD_SCHEMAS")
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut screen = BufReader::new(process.stdout.take().unwrap()).lines();
-        let listens = |line: String| Some(line.trim().strip_prefix("listens")?.trim().to_owned());
-        let url = screen.by_ref().map_while(Result::ok).find_map(listens);
-        let Some(url) = url else {
-            panic!("{}", fs::read_to_string(folder.path().join("log")).unwrap())
-        };
-        // The rest of the screen is read by nobody, but has to go somewhere.
-        thread::spawn(move || screen.for_each(drop));
+        let (process, address) = start(([127, 0, 0, 1], 0).into(), upstream, folder.path());
         Self {
             process,
-            address: url.strip_prefix("http://").unwrap().parse().unwrap(),
+            address,
+            upstream: upstream.to_owned(),
             folder,
         }
+    }
+
+    /// Kills it as nothing else does, and starts another one in its place.
+    pub fn replace(&mut self) {
+        self.kill();
+        (self.process, _) = start(self.address, &self.upstream, self.folder.path());
+    }
+
+    fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 
     pub fn url(&self) -> String {
@@ -68,8 +57,38 @@ impl Chesterfield {
 
 impl Drop for Chesterfield {
     fn drop(&mut self) {
-        // It may have been killed already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
     }
+}
+
+fn start(listen: SocketAddr, upstream: &str, folder: &Path) -> (Child, SocketAddr) {
+    let log = OpenOptions::new().create(true).append(true).open(folder.join("log"));
+    let mut process = Command::new(env!("CARGO_BIN_EXE_chesterfield"))
+        .arg("serve")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CHESTERFIELD_LISTEN", listen.to_string())
+        .env("CHESTERFIELD_UPSTREAM", upstream)
+        .env("CHESTERFIELD_DATA", folder.join("data"))
+        .env_remove("CHESTERFIELD_CONFIG")
+        .env_remove("CHESTERFIELD_SCHEMAS")
+        .env("RUST_LOG", "warn")
+        .stdout(Stdio::piped())
+        .stderr(log.unwrap())
+        .spawn()
+        .unwrap();
+    let mut screen = BufReader::new(process.stdout.take().unwrap()).lines();
+    let listens = |line: String| {
+        line.trim()
+            .strip_prefix("listens")?
+            .trim()
+            .strip_prefix("http://")?
+            .parse()
+            .ok()
+    };
+    let Some(address) = screen.by_ref().map_while(Result::ok).find_map(listens) else {
+        panic!("{}", fs::read_to_string(folder.join("log")).unwrap())
+    };
+    // The rest of the screen is read by nobody, but has to go somewhere.
+    thread::spawn(move || screen.for_each(drop));
+    (process, address)
 }

@@ -15,6 +15,12 @@ EventEmitter.defaultMaxListeners = 0;
 let happenings = 0;
 const happened = () => events.emit('happened', ++happenings);
 
+// PouchDB asks whether its database is there in the background, and leaves it at that when there is no answer. A browser would
+// take no notice; the sync tries again.
+process.on('unhandledRejection', (error) => {
+  if (error.type !== 'system') throw error;
+});
+
 // Tells a story: whatever becomes of it, its database is deleted, and if it ends badly, everybody says what they hold.
 export async function story(tell) {
   const couch = remote(process.env.COUCH);
@@ -73,8 +79,9 @@ class World {
   }
 
   // One more device with an app of this version.
-  device(version, proxy = proxies[0]) {
-    const app = new App(version, `${this.apps.length}-${version}`, proxy);
+  device(version) {
+    const n = this.apps.length;
+    const app = new App(version, `${n}-${version}`, proxies[n % proxies.length]);
     this.apps.push(app);
     return app;
   }
@@ -218,6 +225,12 @@ class App {
     await this.db.put({ _id: id, ...(_rev && { _rev }), ...fields });
   }
 
+  // Fails unless these fields of a document are as told.
+  async shows(id, fields) {
+    const shown = await this.db.get(id);
+    for (const [field, value] of Object.entries(fields)) assert.deepEqual(shown[field], value, `${this.name}: ${id}: ${field}`);
+  }
+
   // Some fields of a document changed, the others as they were.
   async change(id, fields) {
     await this.db.put({ ...(await this.db.get(id)), ...fields });
@@ -228,11 +241,12 @@ class App {
 export async function leaves(db) {
   const { results } = await db.changes({ style: 'all_docs', batch_size: 100_000 });
   const docs = results.flatMap(({ id, changes }) => changes.map(({ rev }) => ({ id, rev })));
-  const answer = docs.length ? (await db.bulkGet({ docs })).results : [];
+  const answer = docs.length ? (await db.bulkGet({ docs, attachments: true })).results : [];
   const found = new Map();
   for (const { docs: [{ ok, error }] } of answer.sort((a, b) => (a.id < b.id ? -1 : 1))) {
     if (error) throw new Error(`a leaf cannot be read: ${inspect(error)}`);
-    const { _id, _rev, _deleted = false, ...body } = ok;
+    const { _id, _rev, _deleted = false, _attachments, ...body } = ok;
+    if (_attachments) body.attachments = texts(_attachments);
     if (!found.has(_id)) found.set(_id, []);
     found.get(_id).push({ rev: _rev, deleted: _deleted, body });
   }
@@ -241,10 +255,16 @@ export async function leaves(db) {
   return found;
 }
 
+// What is attached, as text.
+function texts(attachments) {
+  const text = ({ data }) => Buffer.from(data, 'base64').toString();
+  return Object.fromEntries(Object.entries(attachments).map(([name, attachment]) => [name, text(attachment)]));
+}
+
 // The documents that are in conflict, the winner first.
 export async function branchesOf(db, id) {
   const revisions = (await leaves(db)).get(id).filter(({ deleted }) => !deleted);
-  return revisions.map(({ rev, body }) => ({ _id: id, _rev: rev, ...body }));
+  return Promise.all(revisions.map(({ rev }) => db.get(id, { rev })));
 }
 
 // Fails with the documents that are not as they should be.
