@@ -26,9 +26,9 @@ impl Databases {
             .map_err(InvalidPattern)
     }
 
-    /// Whether this one is among them.
+    /// Whether this one is among them. CouchDB's own (`_users`, `_replicator`) never are.
     pub fn contains(&self, db: &str) -> bool {
-        self.0.as_ref().is_some_and(|regex| regex.is_match(db))
+        !db.is_empty() && !db.starts_with('_') && self.0.as_ref().is_some_and(|regex| regex.is_match(db))
     }
 }
 
@@ -46,6 +46,8 @@ mod tests {
             assert!(!databases.contains(name), "{name}");
         }
         assert!(!Databases::default().contains("todo"));
-        assert!(Databases::new(["*"]).unwrap().contains("anything"));
+        let all = Databases::new(["*"]).unwrap();
+        assert!(all.contains("anything"));
+        assert!(!all.contains("_users") && !all.contains(""));
     }
 }

@@ -76,7 +76,7 @@ fn undeclared(proxy: &Proxy) -> Result<Option<&Arc<AppManifest>>, Error> {
     metrics::counter!("chesterfield_undeclared_requests_total").increment(1);
     match &proxy.settings.undeclared {
         Undeclared::Pass => {
-            tracing::debug!("no app version declared");
+            Span::current().record("app", "undeclared");
             Ok(None)
         }
         Undeclared::Reject => Err(Error::Undeclared {
