@@ -97,6 +97,23 @@ async fn feeds_stand_at_once_and_wake_on_a_write() {
     }
 }
 
+/// The storage announces a write only if somebody listens when its commit begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_wakes_on_a_write_that_had_begun_when_it_was_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(folder.path()).await.unwrap();
+    ok(&store, "PUT", "/db", Value::Null).await;
+    for n in 0..300 {
+        let (path, feed) = (
+            format!("/db/doc{n}"),
+            format!("/db/_changes?feed=longpoll&since={n}&timeout=5000"),
+        );
+        let read = async { Feed::open(&store, &feed).await.until("the end").await };
+        let (_, answer) = tokio::join!(ok(&store, "PUT", &path, json!({})), read);
+        assert!(answer.contains(&format!("\"id\":\"doc{n}\"")), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_feed_misses_nothing_that_is_written_while_it_is_read() {
     let store = database().await;

@@ -7,11 +7,12 @@ use std::{
 };
 
 use rouchdb_core::{
-    adapter::Adapter,
+    adapter::{Adapter, ChangeNotice},
     document::{ChangesOptions, Document, GetOptions, SecurityDocument, Seq},
     error::RouchError,
 };
 use serde_json::{Map, Value, json};
+use tokio::sync::broadcast::Receiver;
 
 use super::{Error, attachments::Form, respond::Failure};
 
@@ -28,6 +29,9 @@ pub struct Database {
     pub created: u64,
     /// The last answer of [`Database::count_after`].
     counted: Mutex<Counted>,
+    /// Never read: the storage announces a write only if somebody listens before its commit, and a feed that is opened in
+    /// between would miss it.
+    _listener: Option<Receiver<ChangeNotice>>,
 }
 
 /// How many changes there are after `since`, as long as `update_seq` stands.
@@ -80,6 +84,7 @@ impl Database {
         };
         Ok(Self {
             name: name.to_owned(),
+            _listener: adapter.subscribe(),
             adapter,
             uuid,
             edits: tokio::sync::Mutex::default(),

@@ -1,0 +1,120 @@
+//! Real PouchDB apps in three versions on one database, through the real proxy, on real sockets.
+//!
+//! Every test runs one script of `tests/pouchdb`, which tells its story. Behind the proxy stands the embedded store, or the
+//! CouchDB that `COUCHDB_URL` names, with an admin's credentials: every story has a database of its own there, and deletes it.
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod binary;
+mod couch;
+#[path = "../support/npm.rs"]
+mod npm;
+
+use std::{
+    process::Command,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use binary::Chesterfield;
+use couch::{Couch, Death, credited};
+
+/// Lets a story happen before these proxies; `couch` is for what passes them by.
+fn tell(story: &str, proxies: &[String], couch: &str) -> Result<(), String> {
+    npm::node_modules();
+    let proxies: Vec<String> = proxies.iter().map(|url| credited(url)).collect();
+    let node = Command::new("node")
+        .arg(npm::folder().join(story).with_extension("mjs"))
+        .env("PROXIES", proxies.join(" "))
+        .env("COUCH", credited(couch))
+        .output()
+        .expect("node");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match node.status.success() {
+        true => Ok(()),
+        false => Err(format!("{}\n{}", text(&node.stdout), text(&node.stderr))),
+    }
+}
+
+/// Before one proxy, with the store embedded in it if there is no CouchDB.
+fn before_one_proxy(story: &str) {
+    let couch = couch::url();
+    let proxy = Chesterfield::serve(couch.as_deref().unwrap_or("embedded"));
+    let couch = couch.unwrap_or_else(|| proxy.url());
+    if let Err(failure) = tell(story, &[proxy.url()], &couch) {
+        panic!("{failure}\nThe proxy said:\n{}", proxy.log());
+    }
+}
+
+/// Before a proxy that is killed at fan-outs of edits with `deadly` in them; answers how often it was.
+fn before_a_mortal_proxy(story: &str, death: Death) -> usize {
+    let (couch, deadly) = Couch::deadly("deadly", death);
+    let proxy = Chesterfield::serve(&credited(&couch.url()));
+    let url = proxy.url();
+    let proxy = Arc::new(Mutex::new(proxy));
+    let mortal = proxy.clone();
+    let deaths = thread::spawn(move || deadly.iter().map(|()| mortal.lock().unwrap().replace()).count());
+    if let Err(failure) = tell(story, &[url], &couch.url()) {
+        panic!("{failure}\nThe proxies said:\n{}", proxy.lock().unwrap().log());
+    }
+    drop(couch);
+    deaths.join().unwrap()
+}
+
+#[test]
+fn a_todo_appears_in_every_version() {
+    before_one_proxy("created");
+}
+
+#[test]
+fn what_only_newer_versions_know_outlives_older_edits() {
+    before_one_proxy("status");
+}
+
+#[test]
+fn edits_deletes_and_re_creations_travel() {
+    before_one_proxy("edits");
+}
+
+#[test]
+fn each_version_holds_what_it_can_use() {
+    before_one_proxy("visible");
+}
+
+#[test]
+fn offline_edits_are_one_conflict_in_all_versions() {
+    before_one_proxy("conflicts");
+}
+
+#[test]
+fn edits_may_meet_in_some_versions_only() {
+    before_one_proxy("merged");
+}
+
+#[test]
+fn hundreds_of_offline_revisions_are_pushed_at_once() {
+    before_one_proxy("bulk");
+}
+
+#[test]
+fn attachments_stay_with_their_document() {
+    before_one_proxy("attachments");
+}
+
+#[test]
+fn apps_may_meet_different_proxies() {
+    let couch = Couch::open();
+    let [one, other] = [(); 2].map(|()| Chesterfield::serve(&credited(&couch.url())));
+    if let Err(failure) = tell("two_proxies", &[one.url(), other.url()], &couch.url()) {
+        panic!("{failure}\nThe proxies said:\n{}\nand\n{}", one.log(), other.log());
+    }
+}
+
+#[test]
+fn the_next_write_repairs_what_a_killed_proxy_left() {
+    assert_eq!(before_a_mortal_proxy("killed", Death::BeforeFanOut), 2);
+}
+
+#[test]
+fn a_write_is_not_carried_twice_when_its_proxy_is_killed() {
+    assert_eq!(before_a_mortal_proxy("killed_late", Death::AfterFanOut), 1);
+}
