@@ -7,8 +7,8 @@ use std::{
 };
 
 use chesterfield::{
-    proxy::{Answer, Call, Databases, Passing, Proxy, Settings, Writes, body, serve},
-    upstream::{self, Timeouts, Upstream, embedded::Embedded},
+    proxy::{Answer, Call, Databases, Passing, Proxy, Settings, Writes, serve},
+    upstream::{self, Timeouts, Upstream, body, embedded::Embedded},
 };
 use futures_util::future::{BoxFuture, pending};
 use tokio::{net::TcpListener, runtime::Runtime};
