@@ -70,7 +70,7 @@ impl Work<'_> {
         if self.has_arrived(source, crossing.leaf, target) {
             return false;
         }
-        let Some(inputs) = self.inputs(crossing, source) else {
+        let Some(mut inputs) = self.inputs(crossing, source) else {
             return false;
         };
         let parent = self.parent(target, &inputs);
@@ -86,6 +86,7 @@ impl Work<'_> {
         let Some((old, stand_in)) = self.old(target, parent) else {
             return false;
         };
+        self.outlive(crossing, target, parent, &mut inputs);
         let body = match self.put(crossing, &inputs, old.as_deref()) {
             Ok(body) => body,
             Err(error) => {
@@ -110,6 +111,30 @@ impl Work<'_> {
             );
         }
         self.emit(target, path, body.map(Arc::new))
+    }
+
+    /// A document that a conflict never reached has no branch of its own to end when the source's is closed: it lives on,
+    /// with what the source shows now.
+    fn outlive(&self, crossing: &Crossing, target: usize, parent: Option<NodeId>, inputs: &mut Inputs) {
+        let source = &self.entity.members[self.member(crossing.source)];
+        let mut live = self.entity.members[target].tree.live();
+        let is_only = parent.is_some() && live.next() == parent && live.next().is_none();
+        let shown = source
+            .tree
+            .winner()
+            .and_then(|winner| Some((winner, source.at(winner).body.live()?)));
+        if let Some((winner, body)) = shown.filter(|_| is_only && source.at(crossing.leaf).is_tombstone()) {
+            inputs.bodies[self.nth(crossing)] = Some(body.clone());
+            inputs.revs.push(source.tree.rev(winner).clone());
+        }
+    }
+
+    /// The source's place among the inputs.
+    fn nth(&self, crossing: &Crossing) -> usize {
+        let (near, _) = crossing.lens.step().sides(crossing.to);
+        near.iter()
+            .position(|&class| class == crossing.source)
+            .unwrap_or_default()
     }
 
     /// All edits of a leaf that arrive at `target` through it stand on one path there, with all else that both have.
@@ -363,8 +388,8 @@ impl Work<'_> {
         inputs: &Inputs,
         old: Option<&Document>,
     ) -> Result<Option<Document>, crate::lens::PutError> {
-        let tree = &self.entity.members[self.member(crossing.source)].tree;
-        let is_resolved = tree.content(crossing.leaf).body.live().is_none() && tree.live().next().is_some();
+        let source = &self.entity.members[self.member(crossing.source)];
+        let is_resolved = inputs.bodies[self.nth(crossing)].is_none() && source.tree.live().next().is_some();
         if is_resolved || inputs.bodies.first().is_none_or(Option::is_none) {
             return Ok(None);
         }

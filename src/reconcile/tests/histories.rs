@@ -352,6 +352,9 @@ proptest! {
         }
         world.push(resolver);
         world.servers[0].reconcile(&world.app);
+        for id in world.app.all() {
+            prop_assert!(world.servers[0].live(id) > 0, "{id} is gone: {:#?}", world.servers[0]);
+        }
         prop_assert!(world.conflicts(0).is_empty(), "{:?} {:#?}", world.conflicts(0), world.servers[0]);
         world.app.assert_agreement(&world.servers[0])?;
     }
