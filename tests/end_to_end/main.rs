@@ -18,14 +18,15 @@ use std::{
 use binary::Chesterfield;
 use couch::{Couch, Death, credited};
 
-/// Lets a story happen before these proxies; `couch` is for what passes them by.
+/// Lets a story happen before these proxies; `couch`, with credentials, is for what passes them by.
 fn tell(story: &str, proxies: &[String], couch: &str) -> Result<(), String> {
     npm::node_modules();
     let proxies: Vec<String> = proxies.iter().map(|url| credited(url)).collect();
     let node = Command::new("node")
         .arg(npm::folder().join(story).with_extension("mjs"))
         .env("PROXIES", proxies.join(" "))
-        .env("COUCH", credited(couch))
+        .env("COUCH", couch)
+        .env("CHESTERFIELD", env!("CARGO_BIN_EXE_chesterfield"))
         .output()
         .expect("node");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -47,16 +48,17 @@ fn before_one_proxy(story: &str) {
 
 /// Before a proxy that is killed at fan-outs of edits with `deadly` in them; answers how often it was.
 fn before_a_mortal_proxy(story: &str, death: Death) -> usize {
-    let (couch, deadly) = Couch::deadly("deadly", death);
-    let proxy = Chesterfield::serve(&credited(&couch.url()));
+    let (way, deadly) = Couch::deadly("deadly", death);
+    let couch = credited(&way.url());
+    let proxy = Chesterfield::serve(&couch);
     let url = proxy.url();
     let proxy = Arc::new(Mutex::new(proxy));
     let mortal = proxy.clone();
     let deaths = thread::spawn(move || deadly.iter().map(|()| mortal.lock().unwrap().replace()).count());
-    if let Err(failure) = tell(story, &[url], &couch.url()) {
+    if let Err(failure) = tell(story, &[url], &couch) {
         panic!("{failure}\nThe proxies said:\n{}", proxy.lock().unwrap().log());
     }
-    drop(couch);
+    drop(way);
     deaths.join().unwrap()
 }
 
@@ -102,9 +104,10 @@ fn attachments_stay_with_their_document() {
 
 #[test]
 fn apps_may_meet_different_proxies() {
-    let couch = Couch::open();
-    let [one, other] = [(); 2].map(|()| Chesterfield::serve(&credited(&couch.url())));
-    if let Err(failure) = tell("two_proxies", &[one.url(), other.url()], &couch.url()) {
+    let way = Couch::open();
+    let couch = credited(&way.url());
+    let [one, other] = [(); 2].map(|()| Chesterfield::serve(&couch));
+    if let Err(failure) = tell("two_proxies", &[one.url(), other.url()], &couch) {
         panic!("{failure}\nThe proxies said:\n{}\nand\n{}", one.log(), other.log());
     }
 }

@@ -1,4 +1,4 @@
-// A proxy is killed between a write and its fan-out, and another one takes its place: the next write brings all in step.
+// A proxy is killed between a write and its fan-out, and another one takes its place: the next write brings all in step, or `chesterfield reconcile`.
 //
 // Whoever runs this kills the proxy when it carries the edits titled `deadly`.
 import { story, todo } from './world.mjs';
@@ -9,7 +9,7 @@ await story(async (world) => {
   // What the database holds when only one document of a todo was written.
   const only = (id, documents) => ({ [id]: documents[id] });
   world.online();
-  const keys = ['edited', 'unseen', 'rivals'];
+  const keys = ['edited', 'unseen', 'swept', 'rivals'];
   for (const key of keys) await v1.write(key, { title: 'Bake bread' });
   await everybodyHolds(...keys.map((key) => todo(key, { title: 'Bake bread' })));
 
@@ -31,6 +31,12 @@ await story(async (world) => {
   await everybodyHolds(only(v1.item('unseen'), todo('unseen', { title: 'Bake rye bread' })));
   await v1.change(v1.item('unseen'), { isImportant: true });
   await everybodyHolds(todo('unseen', { title: 'Bake rye bread', isImportant: true }));
+
+  // Nor need anybody write.
+  await couch.put({ ...(await couch.get(v1.item('swept'))), isDone: true });
+  await everybodyHolds(only(v1.item('swept'), todo('swept', { title: 'Bake bread', status: 'done' })));
+  await world.reconcile();
+  await everybodyHolds(todo('swept', { title: 'Bake bread', status: 'done' }));
 
   // Whoever writes in another version could not know: both edits are there, in conflict, in all versions.
   await couch.put({ ...(await couch.get(v1.item('rivals'))), title: 'Bake rye bread' });

@@ -1,7 +1,8 @@
 // The world of every story: three released versions of the todo app on one database, and what each of them holds.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
-import { inspect, isDeepStrictEqual } from 'node:util';
+import { inspect, isDeepStrictEqual, promisify } from 'node:util';
 import { PouchDB } from './clients.mjs';
 
 const PATIENCE = Number(process.env.PATIENCE ?? 60_000);
@@ -101,6 +102,8 @@ class World {
       else this.expected[id] = expected;
     }
     await until('everybody holds the same', async () => {
+      // An edit that shows in some versions only has been carried into the others once its author got the answer.
+      for (const app of this.apps) app.hasPushed();
       same(await this.held(), this.expected, 'the database');
       await this.inStep();
     });
@@ -114,6 +117,12 @@ class World {
       const visible = (leaves) => Object.fromEntries([...leaves].filter(([id]) => app.sees(id)));
       same(visible(await leaves(app.db)), visible(couch), app.name);
     }
+  }
+
+  // Somebody brings the database in step by hand.
+  async reconcile() {
+    const env = { ...process.env, CHESTERFIELD_UPSTREAM: process.env.COUCH };
+    await promisify(execFile)(process.env.CHESTERFIELD, ['reconcile', name], { env });
   }
 
   // What is alive in the database.
@@ -187,8 +196,15 @@ class App {
 
   online() {
     this.sync = this.db.sync(this.remote, { live: true, retry: true, back_off_function: () => 50 });
-    for (const event of ['active', 'paused', 'change']) this.sync.on(event, happened);
+    for (const event of ['active', 'paused', 'change']) {
+      this.sync.on(event, happened);
+      this.sync.push.on(event, happened);
+    }
     this.ended = new Promise((ended) => this.sync.on('complete', ended).on('error', ended));
+  }
+
+  hasPushed() {
+    if (this.sync) assert.equal(this.sync.push.state, 'pending', `${this.name} has pushed all`);
   }
 
   async offline() {
