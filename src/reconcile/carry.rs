@@ -324,7 +324,7 @@ impl Work<'_> {
         nodes.sort_by_key(|&node| tree.rev(node));
         let is_cut = self.is_cut(target);
         let mut fits = vec![false; nodes.len()];
-        let mut shared = vec![(0, 0); nodes.len()];
+        let mut shared = vec![(0, 0, 0); nodes.len()];
         for &node in &nodes {
             let edit = tree.content(node).edit;
             // The leaf decides for every edit that belongs to its class: that another input has seen an edit does not
@@ -341,9 +341,16 @@ impl Work<'_> {
             fits[node] = is_vouched || (is_old || seen.unwrap_or(true)) && parent.is_none_or(|parent| fits[parent]);
             // What only tidies this document does not count.
             let counts = usize::from(tree.content(node).kind != Kind::Local);
-            let is_leafs = inputs.ends.first().is_some_and(|(_, _, path)| path.contains(&edit));
-            let (of_leaf, of_any) = parent.map_or((0, 0), |parent| shared[parent]);
-            shared[node] = (of_leaf + counts * usize::from(is_leafs), of_any + counts);
+            let leaf = inputs.ends.first().filter(|(_, _, path)| path.contains(&edit));
+            // What does not arrive through the leaf cannot be added on top: it has to be there already.
+            let class = self.entity.members[target].class;
+            let stays = leaf.is_some_and(|(p, ..)| !self.origins.arrives(edit, class, self.entity.members[*p].class));
+            let (staying, of_leaf, of_any) = parent.map_or((0, 0, 0), |parent| shared[parent]);
+            shared[node] = (
+                staying + counts * usize::from(stays),
+                of_leaf + counts * usize::from(leaf.is_some()),
+                of_any + counts,
+            );
         }
         nodes
             .into_iter()

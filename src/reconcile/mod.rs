@@ -45,6 +45,10 @@
 //!   it in all;
 //! * whatever part of a fan-out arrives, looking again loses nothing and ends in agreement; a second look finds nothing.
 //!
+//! What a document in conflict shows agrees for the primary documents of all versions. Of a part (a todo's status, a person's address)
+//! the merged document may show the loser, where the winner's branch has met a deletion: seen in some of 10,000
+//! histories of the merging schema.
+//!
 //! Not proven: lenses that fail (their edits are refused and everything else carried), attachments, more than two inputs, schemas
 //! in which both sides of a lens have several classes, edit ids that collide (48 bits within one entity).
 
