@@ -113,8 +113,8 @@ impl Work<'_> {
         self.emit(target, path, body.map(Arc::new))
     }
 
-    /// A document that a conflict never reached has no branch of its own to end when the source's is closed: it lives on,
-    /// with what the source shows now.
+    /// A document that a conflict never reached has no branch of its own to end when the source's is closed, and a branch
+    /// that holds more than a part does not end with the part's: it lives on, with what the source shows now.
     fn outlive(&self, crossing: &Crossing, target: usize, parent: Option<NodeId>, inputs: &mut Inputs) {
         let source = &self.entity.members[self.member(crossing.source)];
         let mut live = self.entity.members[target].tree.live();
@@ -123,7 +123,8 @@ impl Work<'_> {
             .tree
             .winner()
             .and_then(|winner| Some((winner, source.at(winner).body.live()?)));
-        if let Some((winner, body)) = shown.filter(|_| is_only && source.at(crossing.leaf).is_tombstone()) {
+        let lives_on = source.at(crossing.leaf).is_tombstone() && (is_only || self.nth(crossing) > 0);
+        if let Some((winner, body)) = shown.filter(|_| lives_on) {
             inputs.bodies[self.nth(crossing)] = Some(body.clone());
             inputs.revs.push(source.tree.rev(winner).clone());
         }

@@ -21,8 +21,8 @@
 //!    settling has laid on top.
 //! 5. The path grows by one node for each edit that is missing on it, the leaf's last on top.
 //!
-//! Then each document is settled, in revisions that are never carried: leaves that are *behind* another one or were *rejected*
-//! elsewhere end; a merged document whose branches only racing proxies made is *joined*; and along
+//! Then each document is settled, in revisions that are never carried: leaves that are *behind* another one, or were *rejected* or
+//! *ended* elsewhere, end; a merged document whose branches only racing proxies made is *joined*; and along
 //! [`Registry::flow`] documents *agree* on the winner of a conflict.
 //!
 //! An edit that nobody here authored (an *orphan*: a device restored only its newest class) is carried from its newest holder.
@@ -50,7 +50,8 @@
 //! histories of the merging schema.
 //!
 //! Not proven: lenses that fail (their edits are refused and everything else carried), attachments, more than two inputs, schemas
-//! in which both sides of a lens have several classes, edit ids that collide (48 bits within one entity).
+//! in which both sides of a lens have several classes, several versions creating one key without knowing of each other (nothing is lost,
+//! but versions may show different winners until the conflict is resolved), edit ids that collide (48 bits within one entity).
 
 mod carry;
 pub mod entity;
@@ -140,8 +141,9 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
     };
     for _ in 0..ROUNDS {
         // A document is tidied only when every edit that can reach it has.
-        let moved =
-            work.carry() || work.outcome.wants.is_empty() && (work.drop_behind() | work.drop_rejected() | work.align());
+        let moved = work.carry()
+            || work.outcome.wants.is_empty()
+                && (work.drop_behind() | work.drop_rejected() | work.drop_ended() | work.align());
         if !moved {
             break;
         }

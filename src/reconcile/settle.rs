@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Work,
+    Member, Work,
     revision::{self, EditId, Kind},
 };
 use crate::{
@@ -72,6 +72,49 @@ impl Work<'_> {
             }
         }
         moved
+    }
+
+    /// Ends every live leaf that outlived a deletion because its source lived on, once the source does no longer.
+    pub(super) fn drop_ended(&mut self) -> bool {
+        let mut moved = false;
+        for place in 0..self.entity.members.len() {
+            for leaf in self.entity.members[place].tree.live().collect::<Vec<_>>() {
+                if self.is_ended(place, leaf) {
+                    moved |= self.drop_leaf(place, leaf);
+                }
+            }
+        }
+        moved
+    }
+
+    fn is_ended(&self, place: usize, leaf: NodeId) -> bool {
+        let member = &self.entity.members[place];
+        let shared = |node: &NodeId| member.at(*node).kind != Kind::Local;
+        let Some(newest) = member.tree.path(leaf).find(shared).map(|node| member.at(node)) else {
+            return false;
+        };
+        // A part that is deleted is its default: that ends nothing.
+        let is_primary = |source: &Member| {
+            let sides = self
+                .lenses
+                .iter()
+                .flat_map(|(lens, _)| Direction::BOTH.map(|to| lens.step().sides(to)));
+            sides
+                .into_iter()
+                .any(|(near, far)| near[0] == source.class && far.contains(&member.class))
+        };
+        let is_deletion = |source: &Member| {
+            let mut ends = source.tree.leaves().map(|leaf| source.at(leaf));
+            self.origins.arrives(newest.edit, member.class, source.class)
+                && source.tree.live().next().is_none()
+                && ends.any(|end| end.edit == newest.edit)
+        };
+        newest.kind == Kind::Mirror
+            && self
+                .entity
+                .members
+                .iter()
+                .any(|source| is_primary(source) && is_deletion(source))
     }
 
     fn is_rejected(&self, place: usize, leaf: NodeId, live: &[NodeId]) -> bool {
@@ -150,19 +193,35 @@ impl Work<'_> {
         if !is_diverged || !on.inputs.iter().all(|&input| self.has_all(input, on.place, &live)) {
             return false;
         }
-        if is_gone || is_settled {
-            let keep = (!is_gone).then(|| live.remove(0));
-            let extended = keep.is_some_and(|keep| self.show_winners(on, "join", keep));
-            return live
-                .into_iter()
-                .fold(extended, |moved, leaf| self.drop_leaf(on.place, leaf) | moved);
-        }
-        let mut wanted = primary.shared_edits(shown);
-        wanted.retain(|&edit| self.origins.belongs(edit, on.target));
+        let belongs = |node: &NodeId| {
+            let stored = primary.at(*node);
+            stored.kind != Kind::Local && self.origins.belongs(stored.edit, on.target)
+        };
+        let wanted: Vec<EditId> = primary
+            .tree
+            .path(shown)
+            .filter(belongs)
+            .map(|node| primary.at(node).edit)
+            .collect();
+        let matching = |&leaf: &NodeId| {
+            let has = member.shared_edits(leaf);
+            let last = wanted.first().is_some_and(|last| has.contains(last));
+            (last, wanted.iter().filter(|edit| has.contains(edit)).count())
+        };
+        // The leaves come highest first, and of equals the last is taken.
         let agreeing = live
-            .into_iter()
-            .find(|&leaf| wanted.is_subset(&member.shared_edits(leaf)));
-        agreeing.is_some_and(|leaf| self.show_winners(on, "agree", leaf))
+            .iter()
+            .rev()
+            .copied()
+            .filter(|leaf| matching(leaf).1 > 0)
+            .max_by_key(matching);
+        if !is_gone && !is_settled {
+            return agreeing.is_some_and(|leaf| self.show_winners(on, "agree", leaf));
+        }
+        let keep = agreeing.or(live.first().copied()).filter(|_| !is_gone);
+        let extended = keep.is_some_and(|keep| self.show_winners(on, "join", keep));
+        let rest = live.into_iter().filter(|&leaf| Some(leaf) != keep);
+        rest.fold(extended, |moved, leaf| self.drop_leaf(on.place, leaf) | moved)
     }
 
     /// Extends a leaf so that it wins and shows what the winners of the inputs make.
