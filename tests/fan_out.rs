@@ -18,6 +18,7 @@ use chesterfield::{
     upstream::{Body, UpstreamService},
 };
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use stage::{Asking, Stage};
 use tokio::sync::Barrier;
@@ -377,6 +378,77 @@ async fn a_failed_fan_out_fails_no_write_and_the_next_one_makes_up_for_it() {
         .await;
     assert_shows(&proxy, "b", "done", "default").await;
     assert!(proxy.rev(T2).await.starts_with("2-"), "both edits are there");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_read_holds_up_no_other() {
+    // CouchDB takes a generation that no integer holds from a replicator.
+    let odd = "b".repeat(32);
+    let shown = odd.clone();
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, move |request, mut inner| {
+            let shown = shown.clone();
+            async move {
+                let is_read = request.uri().path().ends_with("_bulk_get");
+                let answer = inner.call(request).await?;
+                if !is_read {
+                    return Ok(answer);
+                }
+                let text = answer.into_body().collect().await.unwrap().to_bytes();
+                let text = String::from_utf8(text.to_vec()).unwrap();
+                Ok(Response::new(full(
+                    text.replace(&format!("1-{shown}"), "99999999999999999999-abc"),
+                )))
+            }
+        })
+    })
+    .await;
+    let (proxy, direct) = (stage.proxy().await, stage.direct());
+    let bad = with(
+        todo_1("bad", true),
+        json!({"_id": "todo-item:bad:v:1", "_rev": format!("1-{odd}")}),
+    );
+    direct
+        .ask(
+            "POST",
+            "_bulk_docs",
+            json!({"new_edits": false, "docs": [bad]}).to_string(),
+        )
+        .await;
+    let docs = json!([{"_id": "todo-item:bad:v:2", "title": "b"}, with(todo_1("a", true), json!({"_id": T1}))]);
+    proxy.ask("POST", "_bulk_docs", json!({"docs": docs}).to_string()).await;
+    assert_shows(&proxy, "a", "done", "default").await;
+    assert_eq!(proxy.get("todo-item:bad:v:3").await, Value::Null);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn conflicts_of_a_batch_are_read_at_once() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counting = asked.clone();
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, move |request, mut inner| {
+            let own = request.uri().path().ends_with("_bulk_get");
+            counting.fetch_add(usize::from(own), Ordering::Relaxed);
+            async move { inner.call(request).await }
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let batch = |hash: &str| {
+        let docs = (0..20).map(|n| {
+            let revisions = json!({"start": 2, "ids": [hash.repeat(32), "c".repeat(32)]});
+            let id = format!("todo-item:{n}:v:2");
+            json!({"_id": id, "_rev": format!("2-{}", hash.repeat(32)), "_revisions": revisions, "title": hash})
+        });
+        json!({"new_edits": false, "docs": docs.collect::<Vec<_>>()}).to_string()
+    };
+    proxy.ask("POST", "_bulk_docs", batch("a")).await;
+    asked.store(0, Ordering::Relaxed);
+    proxy.ask("POST", "_bulk_docs", batch("b")).await;
+    assert_eq!(proxy.leaves("todo-item:7:v:3").await.len(), 2);
+    assert!(asked.load(Ordering::Relaxed) < 5, "{asked:?}");
     stage.end().await;
 }
 
