@@ -424,6 +424,34 @@ async fn a_document_that_cannot_be_read_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn one_bad_document_fails_no_other() {
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, |request, mut inner| async move {
+            if !is_own_write(&request) {
+                return inner.call(request).await;
+            }
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            if String::from_utf8_lossy(&body).contains(T3) {
+                let mut answer = Response::new(full("{\"error\":\"doc_validation\",\"reason\":\"\"}"));
+                *answer.status_mut() = StatusCode::BAD_REQUEST;
+                return Ok(answer);
+            }
+            inner.call(Request::from_parts(head, full(body))).await
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let body = |key: &str| with(todo_1("a", true), json!({"_id": format!("todo-item:{key}:v:1")}));
+    let docs = json!({"new_edits": true, "docs": [body("k"), body("l")]}).to_string();
+    proxy.ask("POST", "_bulk_docs?own=no", docs).await;
+    assert_eq!(proxy.get(T3).await, Value::Null);
+    assert_eq!(proxy.get(T2).await["title"], "a");
+    assert_eq!(proxy.get("todo-item:l:v:3").await["title"], "a");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn conflicts_of_a_batch_are_read_at_once() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = asked.clone();
