@@ -310,6 +310,105 @@ async fn the_client_gets_what_couchdb_answers() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_unpacked_is_refused_by_couchdb() {
+    let mut stage = Stage::new().await;
+    let (proxy, direct) = (stage.proxy().await, stage.direct());
+    for (encoding, body) in [("gzip", "no gzip"), ("br", "{}"), ("GZIP", "{}")] {
+        let headers = [("content-encoding", encoding)];
+        for path in ["_bulk_docs", T1] {
+            let method = if path == T1 { "PUT" } else { "POST" };
+            let asked = proxy.ask_with(method, path, &headers, body).await;
+            let expected = direct.ask_with(method, path, &headers, body).await;
+            assert_eq!(
+                (asked.status, asked.body),
+                (expected.status, expected.body),
+                "{encoding} {path}"
+            );
+        }
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn of_doubled_members_the_last_counts() {
+    let mut stage = Stage::new().await;
+    let proxy = stage.proxy().await;
+    let doubled =
+        |key: &str| format!(r#"{{"_id":"x","_id":"todo-item:{key}:v:1","title":"x","title":"{key}","isDone":false}}"#);
+    for (path, key, body) in [
+        ("", "post", doubled("post")),
+        ("_bulk_docs", "bulk", format!(r#"{{"docs":[{}]}}"#, doubled("bulk"))),
+        (
+            "_bulk_docs",
+            "docs",
+            format!(r#"{{"docs":[],"docs":[{}]}}"#, doubled("docs")),
+        ),
+        (
+            "_bulk_docs",
+            "edits",
+            format!(
+                r#"{{"new_edits":false,"docs":[{}],"new_edits":true}}"#,
+                doubled("edits")
+            ),
+        ),
+    ] {
+        let answer = proxy.ask("POST", path, body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{key} {answer:?}");
+        assert_eq!(proxy.get(&format!("todo-item:{key}:v:3")).await["title"], key);
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn what_stands_in_revisions_is_edited() {
+    // Siblings are read before the document is written, so that where it stands has to be known.
+    let (is_last, read) = (Arc::new(AtomicBool::new(false)), Arc::new(Barrier::new(2)));
+    let armed = is_last.clone();
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, move |request, mut inner| {
+            let (armed, read) = (armed.clone(), read.clone());
+            async move {
+                if request.method() == "PUT" && armed.load(Ordering::Relaxed) {
+                    read.wait().await;
+                }
+                let is_read = request.uri().path().ends_with("_bulk_get");
+                let answer = inner.call(request).await;
+                if is_read && armed.load(Ordering::Relaxed) {
+                    read.wait().await;
+                    armed.store(false, Ordering::Relaxed);
+                }
+                answer
+            }
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let path = |hash: &str| json!({"start": 2, "ids": [hash.repeat(32), "c".repeat(32)]});
+    for hash in ["a", "b"] {
+        let rev = json!({"_id": T2, "_rev": format!("2-{}", hash.repeat(32)), "_revisions": path(hash), "title": hash, "schema": "todo-item", "version": 2});
+        let body = json!({"new_edits": false, "docs": [rev]}).to_string();
+        proxy.ask("POST", "_bulk_docs", body).await;
+    }
+    is_last.store(true, Ordering::Relaxed);
+    let answer = proxy
+        .ask(
+            "PUT",
+            T2,
+            json!({"_revisions": path("a"), "title": "c", "schema": "todo-item", "version": 2}).to_string(),
+        )
+        .await;
+    if answer.status == StatusCode::CREATED {
+        let leaves = proxy.leaves(T3).await;
+        let mut titles: Vec<&str> = leaves.iter().filter_map(|leaf| leaf["title"].as_str()).collect();
+        titles.sort_unstable();
+        assert_eq!(titles, ["b", "c"]);
+    } else {
+        assert!(std::env::var("COUCHDB_URL").is_err(), "{answer:?}");
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn what_is_of_no_entity_is_left_alone() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = asked.clone();
