@@ -481,6 +481,44 @@ async fn a_failed_fan_out_fails_no_write_and_the_next_one_makes_up_for_it() {
 }
 
 #[tokio::test]
+async fn an_update_function_names_its_document() {
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, |request, mut inner| async move {
+            if !request.uri().path().contains("_update") {
+                return inner.call(request).await;
+            }
+            // As CouchDB answers: the id is percent-encoded.
+            let path = request.uri().path().replace("_design/d/_update/f/", "");
+            let id = path.rsplit('/').next().unwrap().to_owned();
+            let mut put = Request::put(path).header("content-type", "application/json");
+            if let Some(account) = request.headers().get("authorization") {
+                put = put.header("authorization", account);
+            }
+            let mut answer = inner
+                .call(put.body(full(todo_1("a", true).to_string())).unwrap())
+                .await?;
+            let rev = answer.headers()["etag"]
+                .to_str()
+                .unwrap()
+                .trim_matches('"')
+                .parse()
+                .unwrap();
+            answer.headers_mut().insert("x-couch-id", id.parse().unwrap());
+            answer.headers_mut().insert("x-couch-update-newrev", rev);
+            Ok(answer)
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let answer = proxy
+        .ask("PUT", "_design/d/_update/f/todo-item:%C3%BC%2F%25:v:1", "")
+        .await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    assert_eq!(proxy.get("todo-item:%C3%BC%2F%25:v:3").await["title"], "a");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_document_that_cannot_be_read_holds_up_no_other() {
     // CouchDB takes a generation that no integer holds from a replicator.
     let odd = "b".repeat(32);
