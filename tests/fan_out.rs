@@ -481,6 +481,30 @@ async fn a_failed_fan_out_fails_no_write_and_the_next_one_makes_up_for_it() {
 }
 
 #[tokio::test]
+async fn a_write_whose_answer_is_lost_is_carried() {
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, |request, mut inner| async move {
+            let is_put = request.uri().path().contains("todo-item");
+            let answer = inner.call(request).await;
+            if is_put {
+                return Err(chesterfield::upstream::Error::Broken {
+                    name: "couch".into(),
+                    source: "lost".into(),
+                });
+            }
+            answer
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let answer = proxy.ask("PUT", T1, todo_1("a", true).to_string()).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    stage.ended().await;
+    assert_shows(&stage.direct(), "a", "done", "default").await;
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn an_update_function_names_its_document() {
     let mut stage = Stage::behind(|inner| {
         wrap(inner, |request, mut inner| async move {
