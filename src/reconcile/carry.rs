@@ -7,7 +7,7 @@ use super::{
     revision::{self, EditId, Kind},
 };
 use crate::{
-    couch::{Content, Document, Fields, NodeId, Rev, RevTree},
+    couch::{Content, Document, Fields, NodeId, Rev},
     lens::Lens,
     schema::{ClassId, Direction},
 };
@@ -97,27 +97,26 @@ impl Work<'_> {
         let member = &self.entity.members[target];
         let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();
         let on_path: Vec<EditId> = path.iter().map(EditId::of).collect();
-        for edit in self.fading(target, &on_path) {
-            path.insert(0, revision::derived(&member.id, edit, path.first(), &[], Kind::Local));
-        }
         let missing = self.missing(target, &inputs, &on_path);
         let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).collect();
+        path.reverse();
+        for edit in self.fading(target, &on_path) {
+            path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));
+        }
         for (n, &edit) in missing.iter().enumerate() {
             let sources = if n + 1 == missing.len() { &sources[..] } else { &[] };
-            path.insert(
-                0,
-                revision::derived(&member.id, edit, path.first(), sources, Kind::Mirror),
-            );
+            path.push(revision::derived(&member.id, edit, path.last(), sources, Kind::Mirror));
         }
+        path.reverse();
         self.emit(target, path, body.map(Arc::new))
     }
 
     /// All edits of a leaf that arrive at `target` through it stand on one path there, with all else that both have.
     fn has_arrived(&self, source: usize, leaf: NodeId, target: usize) -> bool {
         let member = &self.entity.members[target];
-        let held: HashSet<EditId> = member.tree.nodes().map(|node| member.at(node).edit).collect();
+        let held = member.held();
         if self.is_cut(target) {
-            return self.arriving(source, leaf, target, &held).is_empty();
+            return self.arriving(source, leaf, target, held).is_empty();
         }
         let arriving = self.arriving(source, leaf, target, &HashSet::new());
         let Some(last) = arriving.last() else { return true };
@@ -175,8 +174,8 @@ impl Work<'_> {
 
     /// `_revs_limit` has cut some path, so that a document that exists may lack what it once had.
     fn is_cut(&self, target: usize) -> bool {
-        let stemmed = |tree: &RevTree<_>| tree.leaves().any(|leaf| tree.is_stemmed(leaf));
-        !self.entity.members[target].tree.is_empty() && self.entity.members.iter().any(|member| stemmed(&member.tree))
+        let members = &self.entity.members;
+        !members[target].tree.is_empty() && members.iter().any(|member| member.tree.is_stemmed())
     }
 
     /// None while a document that the lens needs is still on its way, or its body must be read first.
@@ -292,7 +291,8 @@ impl Work<'_> {
     fn parent(&self, target: usize, inputs: &Inputs) -> Option<NodeId> {
         let tree = &self.entity.members[target].tree;
         let mut nodes: Vec<NodeId> = tree.nodes().collect();
-        nodes.sort_by_key(|&node| tree.rev(node));
+        // Parents before their children.
+        nodes.sort_by_key(|&node| tree.rev(node).generation());
         let is_cut = self.is_cut(target);
         let mut fits = vec![false; nodes.len()];
         let mut shared = vec![(0, 0); nodes.len()];

@@ -4,3 +4,4 @@
 mod apps;
 mod couch_model;
 mod histories;
+mod large;
