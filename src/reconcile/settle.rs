@@ -15,6 +15,9 @@ use crate::{
     schema::{ClassId, Direction},
 };
 
+/// How many revisions a branch is made longer, so that it wins: half of CouchDB's default `_revs_limit`.
+const LONGEST_STRETCH: usize = 500;
+
 /// What leaves of one document have, as [`Member::shared_edits`](super::Member::shared_edits) tells it.
 type EditsOf = HashMap<NodeId, HashSet<EditId>>;
 
@@ -215,6 +218,10 @@ impl Work<'_> {
             .winner()
             .map_or(0, |winner| member.tree.rev(winner).generation());
         let above = member.tree.rev(leaf).generation()..=longest;
+        // A client may claim any generation. So long a branch would lose its own history to `_revs_limit`.
+        if above.clone().nth(LONGEST_STRETCH).is_some() {
+            return false;
+        }
         let mut path = member.revs(leaf);
         path.reverse();
         for _ in above {

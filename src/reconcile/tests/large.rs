@@ -68,6 +68,18 @@ fn a_history_of_any_length_is_carried_in_time() {
     assert_eq!(entity.members[2].tree.nodes().count(), 30_000);
 }
 
+/// A branch is made longer so that all versions show the same, but not to a length that a client makes up.
+#[test]
+fn a_generation_that_a_client_makes_up_is_not_counted_to() {
+    let app = App::new(Kind::Split);
+    let mut entity = Entity::new(&app.registry, ClassId(0), "k").unwrap();
+    let high = Rev::new(Rev::LAST_GENERATION, &"1".repeat(32));
+    insert(&mut entity, 1, &[high], r#"{"title":"a"}"#);
+    insert(&mut entity, 1, &[Rev::new(1, &"2".repeat(32))], r#"{"title":"b"}"#);
+    settles_within(Duration::from_secs(60), &app, &mut entity);
+    assert_eq!(entity.members[2].tree.live().count(), 2);
+}
+
 #[test]
 #[ignore = "prints how long things take; run with --release --nocapture"]
 fn timing() {
