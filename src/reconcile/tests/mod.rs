@@ -5,3 +5,4 @@ mod apps;
 mod couch_model;
 mod histories;
 mod large;
+mod odd;
