@@ -18,6 +18,7 @@ use chesterfield::{
     upstream::{Body, UpstreamService, body::full},
 };
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use stage::{Asking, Stage};
 use tokio::sync::Barrier;
@@ -309,6 +310,105 @@ async fn the_client_gets_what_couchdb_answers() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_unpacked_is_refused_by_couchdb() {
+    let mut stage = Stage::new().await;
+    let (proxy, direct) = (stage.proxy().await, stage.direct());
+    for (encoding, body) in [("gzip", "no gzip"), ("br", "{}"), ("GZIP", "{}")] {
+        let headers = [("content-encoding", encoding)];
+        for path in ["_bulk_docs", T1] {
+            let method = if path == T1 { "PUT" } else { "POST" };
+            let asked = proxy.ask_with(method, path, &headers, body).await;
+            let expected = direct.ask_with(method, path, &headers, body).await;
+            assert_eq!(
+                (asked.status, asked.body),
+                (expected.status, expected.body),
+                "{encoding} {path}"
+            );
+        }
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn of_doubled_members_the_last_counts() {
+    let mut stage = Stage::new().await;
+    let proxy = stage.proxy().await;
+    let doubled =
+        |key: &str| format!(r#"{{"_id":"x","_id":"todo-item:{key}:v:1","title":"x","title":"{key}","isDone":false}}"#);
+    for (path, key, body) in [
+        ("", "post", doubled("post")),
+        ("_bulk_docs", "bulk", format!(r#"{{"docs":[{}]}}"#, doubled("bulk"))),
+        (
+            "_bulk_docs",
+            "docs",
+            format!(r#"{{"docs":[],"docs":[{}]}}"#, doubled("docs")),
+        ),
+        (
+            "_bulk_docs",
+            "edits",
+            format!(
+                r#"{{"new_edits":false,"docs":[{}],"new_edits":true}}"#,
+                doubled("edits")
+            ),
+        ),
+    ] {
+        let answer = proxy.ask("POST", path, body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{key} {answer:?}");
+        assert_eq!(proxy.get(&format!("todo-item:{key}:v:3")).await["title"], key);
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn what_stands_in_revisions_is_edited() {
+    // Siblings are read before the document is written, so that where it stands has to be known.
+    let (is_last, read) = (Arc::new(AtomicBool::new(false)), Arc::new(Barrier::new(2)));
+    let armed = is_last.clone();
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, move |request, mut inner| {
+            let (armed, read) = (armed.clone(), read.clone());
+            async move {
+                if request.method() == "PUT" && armed.load(Ordering::Relaxed) {
+                    read.wait().await;
+                }
+                let is_read = request.uri().path().ends_with("_bulk_get");
+                let answer = inner.call(request).await;
+                if is_read && armed.load(Ordering::Relaxed) {
+                    read.wait().await;
+                    armed.store(false, Ordering::Relaxed);
+                }
+                answer
+            }
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let path = |hash: &str| json!({"start": 2, "ids": [hash.repeat(32), "c".repeat(32)]});
+    for hash in ["a", "b"] {
+        let rev = json!({"_id": T2, "_rev": format!("2-{}", hash.repeat(32)), "_revisions": path(hash), "title": hash, "schema": "todo-item", "version": 2});
+        let body = json!({"new_edits": false, "docs": [rev]}).to_string();
+        proxy.ask("POST", "_bulk_docs", body).await;
+    }
+    is_last.store(true, Ordering::Relaxed);
+    let answer = proxy
+        .ask(
+            "PUT",
+            T2,
+            json!({"_revisions": path("a"), "title": "c", "schema": "todo-item", "version": 2}).to_string(),
+        )
+        .await;
+    if answer.status == StatusCode::CREATED {
+        let leaves = proxy.leaves(T3).await;
+        let mut titles: Vec<&str> = leaves.iter().filter_map(|leaf| leaf["title"].as_str()).collect();
+        titles.sort_unstable();
+        assert_eq!(titles, ["b", "c"]);
+    } else {
+        assert!(std::env::var("COUCHDB_URL").is_err(), "{answer:?}");
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn what_is_of_no_entity_is_left_alone() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = asked.clone();
@@ -377,6 +477,167 @@ async fn a_failed_fan_out_fails_no_write_and_the_next_one_makes_up_for_it() {
         .await;
     assert_shows(&proxy, "b", "done", "default").await;
     assert!(proxy.rev(T2).await.starts_with("2-"), "both edits are there");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_carried() {
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, |request, mut inner| async move {
+            let is_put = request.uri().path().contains("todo-item");
+            let answer = inner.call(request).await;
+            if is_put {
+                return Err(chesterfield::upstream::Error::Broken {
+                    name: "couch".into(),
+                    source: "lost".into(),
+                });
+            }
+            answer
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let answer = proxy.ask("PUT", T1, todo_1("a", true).to_string()).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    stage.ended().await;
+    assert_shows(&stage.direct(), "a", "done", "default").await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_update_function_names_its_document() {
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, |request, mut inner| async move {
+            if !request.uri().path().contains("_update") {
+                return inner.call(request).await;
+            }
+            // As CouchDB answers: the id is percent-encoded.
+            let path = request.uri().path().replace("_design/d/_update/f/", "");
+            let id = path.rsplit('/').next().unwrap().to_owned();
+            let mut put = Request::put(path).header("content-type", "application/json");
+            if let Some(account) = request.headers().get("authorization") {
+                put = put.header("authorization", account);
+            }
+            let mut answer = inner
+                .call(put.body(full(todo_1("a", true).to_string())).unwrap())
+                .await?;
+            let rev = answer.headers()["etag"]
+                .to_str()
+                .unwrap()
+                .trim_matches('"')
+                .parse()
+                .unwrap();
+            answer.headers_mut().insert("x-couch-id", id.parse().unwrap());
+            answer.headers_mut().insert("x-couch-update-newrev", rev);
+            Ok(answer)
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let answer = proxy
+        .ask("PUT", "_design/d/_update/f/todo-item:%C3%BC%2F%25:v:1", "")
+        .await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    assert_eq!(proxy.get("todo-item:%C3%BC%2F%25:v:3").await["title"], "a");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_read_holds_up_no_other() {
+    // CouchDB takes a generation that no integer holds from a replicator.
+    let odd = "b".repeat(32);
+    let shown = odd.clone();
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, move |request, mut inner| {
+            let shown = shown.clone();
+            async move {
+                let is_read = request.uri().path().ends_with("_bulk_get");
+                let answer = inner.call(request).await?;
+                if !is_read {
+                    return Ok(answer);
+                }
+                let text = answer.into_body().collect().await.unwrap().to_bytes();
+                let text = String::from_utf8(text.to_vec()).unwrap();
+                Ok(Response::new(full(
+                    text.replace(&format!("1-{shown}"), "99999999999999999999-abc"),
+                )))
+            }
+        })
+    })
+    .await;
+    let (proxy, direct) = (stage.proxy().await, stage.direct());
+    let bad = with(
+        todo_1("bad", true),
+        json!({"_id": "todo-item:bad:v:1", "_rev": format!("1-{odd}")}),
+    );
+    direct
+        .ask(
+            "POST",
+            "_bulk_docs",
+            json!({"new_edits": false, "docs": [bad]}).to_string(),
+        )
+        .await;
+    let docs = json!([{"_id": "todo-item:bad:v:2", "title": "b"}, with(todo_1("a", true), json!({"_id": T1}))]);
+    proxy.ask("POST", "_bulk_docs", json!({"docs": docs}).to_string()).await;
+    assert_shows(&proxy, "a", "done", "default").await;
+    assert_eq!(proxy.get("todo-item:bad:v:3").await, Value::Null);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn one_bad_document_fails_no_other() {
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, |request, mut inner| async move {
+            if !is_own_write(&request) {
+                return inner.call(request).await;
+            }
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            if String::from_utf8_lossy(&body).contains(T3) {
+                let mut answer = Response::new(full("{\"error\":\"doc_validation\",\"reason\":\"\"}"));
+                *answer.status_mut() = StatusCode::BAD_REQUEST;
+                return Ok(answer);
+            }
+            inner.call(Request::from_parts(head, full(body))).await
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let body = |key: &str| with(todo_1("a", true), json!({"_id": format!("todo-item:{key}:v:1")}));
+    let docs = json!({"new_edits": true, "docs": [body("k"), body("l")]}).to_string();
+    proxy.ask("POST", "_bulk_docs?own=no", docs).await;
+    assert_eq!(proxy.get(T3).await, Value::Null);
+    assert_eq!(proxy.get(T2).await["title"], "a");
+    assert_eq!(proxy.get("todo-item:l:v:3").await["title"], "a");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn conflicts_of_a_batch_are_read_at_once() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counting = asked.clone();
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, move |request, mut inner| {
+            let own = request.uri().path().ends_with("_bulk_get");
+            counting.fetch_add(usize::from(own), Ordering::Relaxed);
+            async move { inner.call(request).await }
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let batch = |hash: &str| {
+        let docs = (0..20).map(|n| {
+            let revisions = json!({"start": 2, "ids": [hash.repeat(32), "c".repeat(32)]});
+            let id = format!("todo-item:{n}:v:2");
+            json!({"_id": id, "_rev": format!("2-{}", hash.repeat(32)), "_revisions": revisions, "title": hash})
+        });
+        json!({"new_edits": false, "docs": docs.collect::<Vec<_>>()}).to_string()
+    };
+    proxy.ask("POST", "_bulk_docs", batch("a")).await;
+    asked.store(0, Ordering::Relaxed);
+    proxy.ask("POST", "_bulk_docs", batch("b")).await;
+    assert_eq!(proxy.leaves("todo-item:7:v:3").await.len(), 2);
+    assert!(asked.load(Ordering::Relaxed) < 5, "{asked:?}");
     stage.end().await;
 }
 

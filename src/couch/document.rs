@@ -36,6 +36,8 @@ pub struct Document {
     pub fields: Fields,
 }
 
+const OUT_OF_RANGE: &str = "`_revisions` begins at no generation";
+
 #[derive(Deserialize)]
 struct Revisions {
     start: u64,
@@ -145,7 +147,11 @@ impl<'de> Deserialize<'de> for Document {
                         }
                         "_deleted" => document.deleted = members.next_value()?,
                         "_attachments" => document.attachments = Some(members.next_value()?),
-                        "_revisions" => document.revisions = members.next_value::<Revisions>()?.newest_first(),
+                        "_revisions" => {
+                            let revisions = members.next_value::<Revisions>()?;
+                            document.revisions =
+                                revisions.newest_first().ok_or_else(|| A::Error::custom(OUT_OF_RANGE))?;
+                        }
                         special if special.starts_with('_') => {
                             members.next_value::<IgnoredAny>()?;
                         }
@@ -190,12 +196,14 @@ impl Serialize for Document {
 }
 
 impl Revisions {
-    fn newest_first(self) -> Vec<Rev> {
-        (1..=self.start)
-            .rev()
-            .zip(self.ids)
-            .map(|(generation, hash)| Rev::new(generation, &hash))
-            .collect()
+    /// CouchDB takes more ids than generations; those before the first generation are nobody's ancestors.
+    fn newest_first(self) -> Option<Vec<Rev>> {
+        let revisions = (1..=self.start).rev().zip(self.ids);
+        (1..=Rev::LAST_GENERATION).contains(&self.start).then(|| {
+            revisions
+                .map(|(generation, hash)| Rev::new(generation, &hash))
+                .collect()
+        })
     }
 }
 
@@ -222,6 +230,22 @@ mod tests {
         assert_eq!(doc.revisions, ["3-c".parse().unwrap(), "2-b".parse().unwrap()]);
         assert!(doc.deleted);
         assert_eq!(doc.fields.iter().count(), 1);
+    }
+
+    #[test]
+    fn takes_no_generation_that_cannot_be_counted_on() {
+        for start in [
+            "0",
+            "-3",
+            "9007199254740992",
+            "18446744073709551615",
+            "99999999999999999999",
+        ] {
+            let text = format!(r#"{{"_revisions":{{"start":{start},"ids":["c"]}}}}"#);
+            assert!(serde_json::from_str::<Document>(&text).is_err(), "{text}");
+        }
+        let doc = document(r#"{"_revisions":{"start":2,"ids":["d","c","b"]}}"#);
+        assert_eq!(doc.revisions, ["2-d".parse().unwrap(), "1-c".parse().unwrap()]);
     }
 
     #[test]

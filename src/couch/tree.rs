@@ -29,6 +29,7 @@ struct Node<C> {
 pub struct RevTree<C> {
     nodes: Vec<Node<C>>,
     by_rev: HashMap<Rev, NodeId>,
+    roots: Vec<NodeId>,
 }
 
 impl<C> Default for RevTree<C> {
@@ -36,6 +37,7 @@ impl<C> Default for RevTree<C> {
         Self {
             nodes: Vec::new(),
             by_rev: HashMap::new(),
+            roots: Vec::new(),
         }
     }
 }
@@ -81,11 +83,9 @@ impl<C: Content> RevTree<C> {
         std::iter::successors(Some(node), |&at| self.nodes[at].parent)
     }
 
-    /// The path of `node` does not reach back to generation 1: `_revs_limit` has cut it.
-    pub fn is_stemmed(&self, node: NodeId) -> bool {
-        self.path(node)
-            .last()
-            .is_some_and(|root| self.rev(root).generation() > 1)
+    /// Some path does not reach back to generation 1: `_revs_limit` has cut it.
+    pub fn is_stemmed(&self) -> bool {
+        self.roots.iter().any(|&root| self.rev(root).generation() > 1)
     }
 
     /// Nodes without a successor whose body is known.
@@ -127,8 +127,13 @@ impl<C: Content> RevTree<C> {
                 }
             };
             if let Some(child) = child {
-                self.nodes[child].parent = Some(node);
+                if self.nodes[child].parent.replace(node).is_none() {
+                    self.roots.retain(|&root| root != child);
+                }
                 self.nodes[node].is_inner = true;
+            }
+            if !known {
+                self.roots.push(node);
             }
             newest = newest.or(Some((node, !known)));
             child = Some(node);
@@ -195,10 +200,10 @@ mod tests {
     fn a_stemmed_path_is_mended_by_a_longer_one() {
         let mut tree = tree(&[("3-c 2-b", Is::Live)]);
         let leaf = tree.find(&"3-c".parse().unwrap()).unwrap();
-        assert!(tree.is_stemmed(leaf));
+        assert!(tree.is_stemmed());
         let (_, is_new) = tree.insert(&path("3-c 2-b 1-a"), |_| Is::Unknown).unwrap();
         assert!(!is_new);
-        assert!(!tree.is_stemmed(leaf));
+        assert!(!tree.is_stemmed());
         assert_eq!(tree.path(leaf).count(), 3);
     }
 }

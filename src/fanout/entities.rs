@@ -2,7 +2,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{Error, store};
 use crate::{
@@ -26,21 +27,22 @@ struct Found {
 }
 
 /// `{"ok": document}`, or `{"error": …}`: the document, or this revision of it, is not there.
-struct Revision(Option<Document>);
+#[derive(Deserialize)]
+struct Revision {
+    ok: Option<Box<RawValue>>,
+}
 
-impl<'de> Deserialize<'de> for Revision {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Answer {
-            ok: Option<Document>,
-            #[serde(rename = "error")]
-            _error: Option<IgnoredAny>,
-        }
-        Answer::deserialize(from).map(|answer| Self(answer.ok))
+impl Revision {
+    fn read(&self) -> Result<Option<Document>, serde_json::Error> {
+        let document = self.ok.as_ref().map(|text| serde_json::from_str(text.get()));
+        document.transpose()
     }
 }
 
 /// Fills in what the upstream has. Without a `rev`, `_bulk_get` answers every leaf, deleted ones too (transcripts, bulk).
+///
+/// CouchDB lets a replicated write bear a revision that is none (`0-a`, a generation beyond every integer). What cannot be read whole is
+/// not reconciled, and keeps nothing else from being so: such an entity is left without a document.
 pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity]) -> Result<(), Error> {
     let ids = entities
         .iter()
@@ -48,17 +50,32 @@ pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity]) -> Res
         .map(|member| serde_json::json!({"id": member.id}));
     let found = ask(upstream, db, ids.collect()).await?;
     // One result for each document asked for, in the same order.
-    let mut members = entities.iter_mut().flat_map(|entity| &mut entity.members);
-    for Found { id, docs } in found {
-        let Some(member) = members.find(|member| member.id == id) else {
-            break;
-        };
-        for document in docs.into_iter().filter_map(|revision| revision.0) {
-            let path = match (&document.rev, document.revisions.is_empty()) {
-                (Some(rev), true) => vec![rev.clone()],
-                _ => document.revisions.clone(),
+    let mut found = found.into_iter().peekable();
+    for entity in entities {
+        let mut is_readable = true;
+        for member in &mut entity.members {
+            let Some(Found { id, docs }) = found.next_if(|found| found.id == member.id) else {
+                break;
             };
-            member.insert(&path, body_of(document), Body::Unread);
+            for revision in docs {
+                match revision.read() {
+                    Ok(Some(document)) => {
+                        let path = match (&document.rev, document.revisions.is_empty()) {
+                            (Some(rev), true) => vec![rev.clone()],
+                            _ => document.revisions.clone(),
+                        };
+                        member.insert(&path, body_of(document), Body::Unread);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(db, document = id, %error, "a document cannot be read, and stays out of step");
+                        is_readable = false;
+                    }
+                }
+            }
+        }
+        if !is_readable {
+            entity.members.clear();
         }
     }
     Ok(())
@@ -70,24 +87,32 @@ pub async fn read_wanted(
     db: &str,
     unread: Vec<(Entity, HashSet<Want>)>,
 ) -> Result<Vec<Entity>, Error> {
-    let mut read = Vec::with_capacity(unread.len());
-    for (mut entity, wants) in unread {
-        let wants: Vec<Want> = wants.into_iter().collect();
-        let asked = wants
+    let wanted: Vec<(usize, &Want)> = unread
+        .iter()
+        .enumerate()
+        .flat_map(|(n, (_, wants))| wants.iter().map(move |want| (n, want)))
+        .collect();
+    let mut found = Vec::with_capacity(wanted.len());
+    for wanted in wanted.chunks(AT_ONCE) {
+        let asked = wanted
             .iter()
-            .map(|want| serde_json::json!({"id": want.id, "rev": want.rev.to_string()}));
-        let found = ask(upstream, db, asked.collect()).await?;
-        for (want, Found { docs, .. }) in wants.iter().zip(found) {
-            let document = docs.into_iter().find_map(|revision| revision.0);
-            let member = entity.position(&want.id).map(|place| &mut entity.members[place]);
-            if let Some(member) = member
-                && let Some(node) = member.tree.find(&want.rev)
-            {
-                let is_it = |document: &Document| document.rev.as_ref() == Some(&want.rev);
-                member.tree.content_mut(node).body = document.filter(is_it).map_or(Body::Missing, body_of);
-            }
+            .map(|(_, want)| serde_json::json!({"id": want.id, "rev": want.rev.to_string()}));
+        let answers = ask(upstream, db, asked.collect()).await?;
+        for (&(n, want), Found { docs, .. }) in wanted.iter().zip(answers) {
+            let document = docs.iter().find_map(|revision| revision.read().ok().flatten());
+            found.push((n, want.clone(), document));
         }
-        read.push(entity);
+    }
+    let mut read: Vec<Entity> = unread.into_iter().map(|(entity, _)| entity).collect();
+    for (n, want, document) in found {
+        let place = read[n].position(&want.id);
+        let member = place.map(|place| &mut read[n].members[place]);
+        if let Some(member) = member
+            && let Some(node) = member.tree.find(&want.rev)
+        {
+            let is_it = |document: &Document| document.rev.as_ref() == Some(&want.rev);
+            member.tree.content_mut(node).body = document.filter(is_it).map_or(Body::Missing, body_of);
+        }
     }
     Ok(read)
 }

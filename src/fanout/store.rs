@@ -31,7 +31,7 @@ struct Failure {
 }
 
 /// Writes derived revisions; answers how many were refused. A batch that CouchDB refuses as a whole, because it is too large
-/// or because of one document's attachments, is written in halves.
+/// or because of one document, is written in halves.
 pub async fn write(upstream: &Upstream, db: &str, documents: Vec<Document>) -> Result<usize, Error> {
     let mut refused = 0;
     let mut batches = vec![documents];
@@ -57,7 +57,10 @@ pub async fn write(upstream: &Upstream, db: &str, documents: Vec<Document>) -> R
                     tracing::warn!(db, document = id, error, reason, "a derived revision was refused");
                 }
             }
-            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::PRECONDITION_FAILED if batch.len() > 1 => {
+            // One bad document fails all (transcripts, bulk 13-18).
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::PRECONDITION_FAILED | StatusCode::BAD_REQUEST
+                if batch.len() > 1 =>
+            {
                 let half = batch.split_off(batch.len() / 2);
                 batches.extend([half, batch]);
             }
@@ -66,9 +69,10 @@ pub async fn write(upstream: &Upstream, db: &str, documents: Vec<Document>) -> R
                 batch[0].attachments = None;
                 batches.push(batch);
             }
-            _ if batch.len() == 1 => {
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::PRECONDITION_FAILED | StatusCode::BAD_REQUEST => {
                 refused += 1;
-                tracing::warn!(db, document = batch[0].id, %status, "a derived revision was refused");
+                let error = self::refused("_bulk_docs", status, &answer);
+                tracing::warn!(db, document = batch[0].id, %error, "a derived revision was refused");
             }
             _ => return Err(self::refused("_bulk_docs", status, &answer)),
         }

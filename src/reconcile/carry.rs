@@ -98,18 +98,17 @@ impl Work<'_> {
         let member = &self.entity.members[target];
         let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();
         let on_path: Vec<EditId> = path.iter().map(EditId::of).collect();
-        for edit in self.fading(target, &on_path) {
-            path.insert(0, revision::derived(&member.id, edit, path.first(), &[], Kind::Local));
-        }
         let missing = self.missing(target, &inputs, &on_path);
         let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).collect();
+        path.reverse();
+        for edit in self.fading(target, &on_path) {
+            path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));
+        }
         for (n, &edit) in missing.iter().enumerate() {
             let sources = if n + 1 == missing.len() { &sources[..] } else { &[] };
-            path.insert(
-                0,
-                revision::derived(&member.id, edit, path.first(), sources, Kind::Mirror),
-            );
+            path.push(revision::derived(&member.id, edit, path.last(), sources, Kind::Mirror));
         }
+        path.reverse();
         self.emit(target, path, body.map(Arc::new))
     }
 
@@ -141,9 +140,9 @@ impl Work<'_> {
     /// All edits of a leaf that arrive at `target` through it stand on one path there, with all else that both have.
     fn has_arrived(&self, source: usize, leaf: NodeId, target: usize) -> bool {
         let member = &self.entity.members[target];
-        let held: HashSet<EditId> = member.tree.nodes().map(|node| member.at(node).edit).collect();
+        let held = member.held();
         if self.is_cut(target) {
-            return self.arriving(source, leaf, target, &held).is_empty();
+            return self.arriving(source, leaf, target, held).is_empty();
         }
         let arriving = self.arriving(source, leaf, target, &HashSet::new());
         let Some(last) = arriving.last() else { return true };
@@ -322,7 +321,8 @@ impl Work<'_> {
     fn parent(&self, target: usize, inputs: &Inputs) -> Option<NodeId> {
         let tree = &self.entity.members[target].tree;
         let mut nodes: Vec<NodeId> = tree.nodes().collect();
-        nodes.sort_by_key(|&node| tree.rev(node));
+        // Parents before their children.
+        nodes.sort_by_key(|&node| tree.rev(node).generation());
         let is_cut = self.is_cut(target);
         let mut fits = vec![false; nodes.len()];
         let mut shared = vec![(0, 0, 0); nodes.len()];

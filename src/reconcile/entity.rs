@@ -42,6 +42,8 @@ pub struct Member {
     pub id: String,
     /// Its revisions.
     pub tree: RevTree<Stored>,
+    /// Every edit in the tree.
+    held: HashSet<EditId>,
 }
 
 /// The documents that share a key and whose classes are tied by lenses, in the order of [`Registry::entity`].
@@ -82,11 +84,17 @@ impl Member {
             body: ancestors.clone(),
         };
         let (node, is_new) = self.tree.insert(path, stored)?;
+        self.held.extend(path.iter().map(EditId::of));
         let stored = self.tree.content_mut(node);
         if !stored.is_known() {
             stored.body = body;
         }
         Some((node, is_new))
+    }
+
+    /// Every edit in the tree, on whatever path.
+    pub fn held(&self) -> &HashSet<EditId> {
+        &self.held
     }
 
     /// The edits on the path of `node`, oldest first.
@@ -129,6 +137,7 @@ impl Entity {
             class,
             id,
             tree: RevTree::default(),
+            held: HashSet::new(),
         });
         Some(Self {
             members: members.collect(),

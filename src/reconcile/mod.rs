@@ -127,10 +127,7 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
     };
     let flows = (0..).map(|step| registry.flow(step));
     let lenses = lenses.iter().zip(flows).filter(is_tied).collect();
-    let is_stemmed = entity
-        .members
-        .iter()
-        .any(|Member { tree, .. }| tree.leaves().any(|leaf| tree.is_stemmed(leaf)));
+    let is_stemmed = entity.members.iter().any(|member| member.tree.is_stemmed());
     let mut work = Work {
         is_stemmed,
         registry,

@@ -1,6 +1,9 @@
 //! Tidying one document: branches that are behind, and branches that its inputs no longer have.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     Member, Work,
@@ -11,6 +14,12 @@ use crate::{
     lens::Lens,
     schema::{ClassId, Direction},
 };
+
+/// How many revisions a branch is made longer, so that it wins: half of CouchDB's default `_revs_limit`.
+const LONGEST_STRETCH: usize = 500;
+
+/// What leaves of one document have, as [`Member::shared_edits`](super::Member::shared_edits) tells it.
+type EditsOf = HashMap<NodeId, HashSet<EditId>>;
 
 /// A document and the inputs that one lens makes it from.
 struct Alignment<'a> {
@@ -32,8 +41,9 @@ impl Work<'_> {
             if tree.live().next().is_none() || tree.leaves().nth(1).is_none() {
                 continue;
             }
+            let edits = self.edits_of(place, tree.leaves());
             for leaf in tree.live().collect::<Vec<_>>() {
-                if self.is_behind(place, leaf) {
+                if self.is_behind(place, leaf, &edits) {
                     moved |= self.drop_leaf(place, leaf);
                 }
             }
@@ -41,19 +51,25 @@ impl Work<'_> {
         moved
     }
 
-    fn is_behind(&self, place: usize, leaf: NodeId) -> bool {
+    fn edits_of(&self, place: usize, leaves: impl Iterator<Item = NodeId>) -> EditsOf {
+        leaves
+            .map(|leaf| (leaf, self.entity.members[place].shared_edits(leaf)))
+            .collect()
+    }
+
+    fn is_behind(&self, place: usize, leaf: NodeId, edits: &EditsOf) -> bool {
         let member = &self.entity.members[place];
         let tree = &member.tree;
         let is_derived = |node: NodeId| member.at(node).kind != Kind::Authored;
-        let mine = member.shared_edits(leaf);
+        let mine = &edits[&leaf];
         let counts = |other: &NodeId| {
             *other != leaf && !(member.at(*other).is_tombstone() && member.at(*other).kind == Kind::Local)
         };
         tree.leaves().filter(counts).any(|other| {
-            let theirs = member.shared_edits(other);
+            let theirs = &edits[&other];
             // Of two leaves with the same edits the authored one stays, then the higher one, so that all agree on which.
             let yields = (is_derived(leaf), tree.rev(other)) > (is_derived(other), tree.rev(leaf));
-            mine.is_subset(&theirs) && (mine.len() < theirs.len() || yields)
+            mine.is_subset(theirs) && (mine.len() < theirs.len() || yields)
         })
     }
 
@@ -63,12 +79,28 @@ impl Work<'_> {
     pub(super) fn drop_rejected(&mut self) -> bool {
         let mut moved = false;
         for place in 0..self.entity.members.len() {
-            let mut live: Vec<NodeId> = self.entity.members[place].tree.live().collect();
-            live.sort_by_key(|&leaf| self.entity.members[place].tree.rev(leaf));
+            let tree = &self.entity.members[place].tree;
+            let mut live: Vec<NodeId> = tree.live().collect();
+            if live.len() < 2 {
+                continue;
+            }
+            live.sort_by_key(|&leaf| tree.rev(leaf));
+            let edits = self.edits_of(place, live.iter().copied());
+            let mut holders: HashMap<EditId, usize> = HashMap::new();
+            for &edit in edits.values().flatten() {
+                *holders.entry(edit).or_default() += 1;
+            }
             while live.len() > 1
-                && let Some(n) = live.iter().position(|&leaf| self.is_rejected(place, leaf, &live))
+                && let Some(n) = live.iter().position(|leaf| {
+                    let own = edits[leaf].iter().filter(|edit| holders[edit] == 1);
+                    self.is_rejected(place, &own.copied().collect())
+                })
             {
-                moved |= self.drop_leaf(place, live.remove(n));
+                let leaf = live.remove(n);
+                for edit in &edits[&leaf] {
+                    holders.entry(*edit).and_modify(|holders| *holders -= 1);
+                }
+                moved |= self.drop_leaf(place, leaf);
             }
         }
         moved
@@ -117,26 +149,16 @@ impl Work<'_> {
                 .any(|source| is_primary(source) && is_deletion(source))
     }
 
-    fn is_rejected(&self, place: usize, leaf: NodeId, live: &[NodeId]) -> bool {
+    /// `own` are the edits that one live leaf of a document has and no other.
+    fn is_rejected(&self, place: usize, own: &HashSet<EditId>) -> bool {
         let member = &self.entity.members[place];
-        let others: HashSet<EditId> = live
-            .iter()
-            .filter(|&&other| other != leaf)
-            .flat_map(|&other| member.shared_edits(other))
-            .collect();
-        let own: Vec<EditId> = member
-            .shared_edits(leaf)
-            .into_iter()
-            .filter(|edit| !others.contains(edit))
-            .collect();
         self.entity.members.iter().any(|neighbour| {
             let mut alive = neighbour.tree.live().peekable();
-            let holds = |edit: &EditId| neighbour.tree.nodes().any(|node| neighbour.at(node).edit == *edit);
             !own.is_empty()
                 && alive.peek().is_some()
-                && own
-                    .iter()
-                    .all(|&edit| self.origins.arrives(edit, member.class, neighbour.class) && holds(&edit))
+                && own.iter().all(|edit| {
+                    self.origins.arrives(*edit, member.class, neighbour.class) && neighbour.held().contains(edit)
+                })
                 && !alive
                     .flat_map(|leaf| neighbour.edits(leaf))
                     .any(|edit| own.contains(&edit))
@@ -254,10 +276,17 @@ impl Work<'_> {
             .tree
             .winner()
             .map_or(0, |winner| member.tree.rev(winner).generation());
-        let mut path = member.revs(leaf);
-        while path[0].generation() < longest + 1 {
-            path.insert(0, revision::derived(&member.id, edit, path.first(), &[], Kind::Local));
+        let above = member.tree.rev(leaf).generation()..=longest;
+        // A client may claim any generation. So long a branch would lose its own history to `_revs_limit`.
+        if above.clone().nth(LONGEST_STRETCH).is_some() {
+            return false;
         }
+        let mut path = member.revs(leaf);
+        path.reverse();
+        for _ in above {
+            path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));
+        }
+        path.reverse();
         self.emit(on.place, path, Some(Arc::new(shown)))
     }
 
@@ -265,7 +294,7 @@ impl Work<'_> {
     fn has_all(&self, input: usize, target: usize, live: &[NodeId]) -> bool {
         let input = &self.entity.members[input];
         let target = &self.entity.members[target];
-        let held: HashSet<EditId> = input.tree.nodes().map(|node| input.at(node).edit).collect();
+        let held = input.held();
         let mut edits = live.iter().flat_map(|&leaf| target.edits(leaf));
         !held.is_empty() && edits.all(|edit| held.contains(&edit) || !self.origins.belongs(edit, input.class))
     }

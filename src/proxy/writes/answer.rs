@@ -83,8 +83,9 @@ pub async fn read(
         head.headers.get("x-couch-id"),
         head.headers.get("x-couch-update-newrev"),
     ) {
-        // An update function's: its body can be anything.
-        accepted.unseen.extend(id.to_str().ok().map(str::to_owned));
+        // An update function's: its body can be anything, and the id is percent-encoded.
+        let id = percent_encoding::percent_decode(id.as_bytes()).decode_utf8();
+        accepted.unseen.extend(id.ok().map(|id| id.into_owned()));
         return Ok((Response::from_parts(head, body), accepted));
     }
     let body = body::read(body, LIMIT).await;

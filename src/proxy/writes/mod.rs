@@ -19,7 +19,7 @@ use crate::{
     couch::Rev,
     fanout::{EntityKey, Error, FanOut, InFlight, Report, Stay, insert},
     reconcile::{Body as Stored, Entity},
-    upstream::{Body, Upstream},
+    upstream::{self, Body, Upstream},
 };
 use answer::Accepted;
 use posted::{Base, Posted};
@@ -104,12 +104,21 @@ impl Shared {
         let read = read
             .inspect_err(|error| tracing::warn!(%error, "siblings could not be read ahead"))
             .ok();
-        let (answer, accepted) = match forwarded {
-            Ok(answer) => match answer::read(&self.upstream, answer, &posted).await {
-                Ok(seen) => seen,
-                Err(error) => return drop(give.send(Err(error))),
-            },
-            Err(error) => return drop(give.send(Err(error.into()))),
+        let answered = match forwarded {
+            Ok(answer) => answer::read(&self.upstream, answer, &posted).await,
+            Err(error) => Err(error.into()),
+        };
+        let (answer, accepted) = match answered {
+            Ok(seen) => seen,
+            Err(error) => {
+                let never_sent = matches!(error, super::Error::Upstream(upstream::Error::Unreachable { .. }));
+                let _ = give.send(Err(error));
+                // Whether it was written cannot be told: it is looked at.
+                if !never_sent && !keys.is_empty() {
+                    self.fan_out(&db, keys, None, Accepted::default(), &mut stay).await;
+                }
+                return;
+            }
         };
         if accepted.is_none() {
             return drop(give.send(Ok(answer)));
@@ -210,12 +219,16 @@ impl Shared {
     }
 }
 
+/// CouchDB's default `_revs_limit`.
+const REVS_LIMIT: usize = 1000;
+
 /// The path of a revision that CouchDB has just made, or taken over.
 fn path(entity: &Entity, id: &str, rev: &Rev, base: &Base) -> Option<Vec<Rev>> {
     let member = &entity.members[entity.position(id)?];
     let tree = &member.tree;
     if let Base::Path(path) = base {
-        return Some(path.clone());
+        // How much of a longer one CouchDB keeps is to be read.
+        return (path.len() <= REVS_LIMIT).then(|| path.clone());
     }
     // Read after it was written.
     if tree.find(rev).is_some() {

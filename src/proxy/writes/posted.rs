@@ -1,6 +1,6 @@
 //! What a write says of itself before it is sent: which documents it touches, and what it makes of them.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -65,17 +65,8 @@ pub enum Base {
     Path(Vec<Rev>),
 }
 
-#[derive(Deserialize)]
-struct BulkDocs<'a> {
-    #[serde(default = "yes")]
-    new_edits: bool,
-    #[serde(borrow, default)]
-    docs: Vec<&'a RawValue>,
-}
-
-fn yes() -> bool {
-    true
-}
+/// The members of an object. Of a doubled one the last counts, as in CouchDB.
+type Members<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 #[derive(Deserialize)]
 struct Named<'a> {
@@ -100,13 +91,10 @@ impl Posted {
 /// Looks into a write as far as it has to be. The call that comes back is to be forwarded as it is.
 pub async fn read(fan_out: &FanOut, mut call: Call, limit: usize) -> Result<(Call, Posted), Error> {
     let query = call.parts.uri.query().unwrap_or_default();
-    let value = |name: &str| {
-        query_pairs(query)
-            .filter(|(key, _)| key == name)
-            .last()
-            .map(|(_, value)| value.into_owned())
-    };
-    let replicated = value("new_edits").is_some_and(|value| value == "false");
+    let values = |name: &'static str| query_pairs(query).filter(move |(key, _)| key == name);
+    let value = |name| values(name).next().map(|(_, value)| value.into_owned());
+    // Of several the first counts, but here the last (`chttpd_db:parse_doc_query`).
+    let replicated = values("new_edits").last().is_some_and(|(_, value)| value == "false");
     let given = value("rev")
         .or_else(|| if_match(&call.parts.headers))
         .and_then(|rev| rev.parse().ok());
@@ -129,7 +117,7 @@ pub async fn read(fan_out: &FanOut, mut call: Call, limit: usize) -> Result<(Cal
             (Some(entity), &Method::PUT) if !is_late => {
                 let id = id.clone();
                 match peek(&mut call, limit).await? {
-                    Some(text) => one(id, &text, given, replicated, entity).map_or(Posted::Unknown, Posted::One),
+                    Some(text) => Posted::One(one(id, &text, given, replicated, entity)),
                     None => Posted::Unknown,
                 }
             }
@@ -150,62 +138,74 @@ pub async fn read(fan_out: &FanOut, mut call: Call, limit: usize) -> Result<(Cal
 }
 
 fn posted(fan_out: &FanOut, text: &[u8]) -> Posted {
-    let Ok(Named { id: Some(id) }) = serde_json::from_slice(text) else {
-        return Posted::Nothing;
-    };
-    let Some(entity) = fan_out.entity_of(&id) else {
-        return Posted::Nothing;
-    };
-    one(id.into_owned(), text, None, false, entity).map_or(Posted::Unknown, Posted::One)
+    let Some(id) = id(text) else { return Posted::Nothing };
+    match fan_out.entity_of(&id) {
+        Some(entity) => Posted::One(one(id.into_owned(), text, None, false, entity)),
+        None => Posted::Nothing,
+    }
+}
+
+fn id(text: &[u8]) -> Option<Cow<'_, str>> {
+    if let Ok(Named { id }) = serde_json::from_slice(text) {
+        return id;
+    }
+    let members: Members<'_> = serde_json::from_slice(text).ok()?;
+    serde_json::from_str::<String>(members.get("_id")?.get())
+        .ok()
+        .map(Cow::Owned)
 }
 
 /// Nothing for a body that CouchDB will not take either.
 fn bulk(fan_out: &FanOut, text: &[u8]) -> Posted {
-    let Ok(BulkDocs { new_edits, docs }) = serde_json::from_slice(text) else {
-        return Posted::Unknown;
+    let docs_of = |members: &Members<'_>| -> Option<(bool, Vec<Option<Write>>)> {
+        let new_edits = members
+            .get("new_edits")
+            .map_or(Ok(true), |value| serde_json::from_str(value.get()));
+        let new_edits = new_edits.ok()?;
+        let docs: Vec<&RawValue> = serde_json::from_str(members.get("docs")?.get()).ok()?;
+        let write = |text: &RawValue| {
+            let id = id(text.get().as_bytes())?;
+            let entity = fan_out.entity_of(&id)?;
+            Some(one(id.into_owned(), text.get().as_bytes(), None, !new_edits, entity))
+        };
+        Some((new_edits, docs.into_iter().map(write).collect()))
     };
-    let write = |text: &RawValue| {
-        let id = serde_json::from_str::<Named<'_>>(text.get()).ok()?.id?;
-        let entity = fan_out.entity_of(&id)?;
-        one(id.into_owned(), text.get().as_bytes(), None, !new_edits, entity)
-    };
-    let writes: Vec<Option<Write>> = docs.into_iter().map(write).collect();
-    if writes.iter().all(Option::is_none) {
-        Posted::Nothing
-    } else {
-        Posted::Bulk { new_edits, writes }
+    match serde_json::from_slice(text).ok().as_ref().and_then(docs_of) {
+        Some((_, writes)) if writes.iter().all(Option::is_none) => Posted::Nothing,
+        Some((new_edits, writes)) => Posted::Bulk { new_edits, writes },
+        None => Posted::Unknown,
     }
 }
 
-/// The id is CouchDB's choice between those given: the URL's wins (transcripts, documents 25).
-fn one(id: String, text: &[u8], given: Option<Rev>, replicated: bool, entity: EntityKey) -> Option<Write> {
-    let mut document: Document = serde_json::from_slice(text).ok()?;
-    let rev = document.rev.take();
-    let path = std::mem::take(&mut document.revisions);
-    let base = match (replicated, path.is_empty()) {
-        (true, false) => Base::Path(path),
-        (true, true) => Base::Path(vec![rev.clone()?]),
-        (false, _) => given.or(rev.clone()).map_or(Base::Nothing, Base::On),
-    };
-    let rev = match &base {
-        Base::Path(path) => path.first().cloned(),
-        _ => None,
-    };
-    let body = if document.deleted {
-        Stored::Tombstone
-    } else if document.attachments.is_some() {
-        // How they stand afterwards is for CouchDB to say.
-        Stored::Unread
-    } else {
-        Stored::Live(Arc::new(document))
-    };
-    Some(Write {
+/// The id is CouchDB's choice between those given: the URL's wins (transcripts, documents 25). A document that cannot be read here is
+/// for CouchDB to judge, and looked at afterwards.
+fn one(id: String, text: &[u8], given: Option<Rev>, replicated: bool, entity: EntityKey) -> Write {
+    let mut write = Write {
         id,
-        rev,
-        base,
-        body,
+        rev: None,
+        base: Base::Nothing,
+        body: Stored::Unread,
         entity,
-    })
+    };
+    let Ok(mut document) = serde_json::from_slice::<Document>(text) else {
+        return write;
+    };
+    let mut path = std::mem::take(&mut document.revisions);
+    // What `_revisions` says comes before what `_rev` says, wherever they stand and whatever is asked for (measured on 3.5.0).
+    path.extend(document.rev.take().filter(|_| path.is_empty()));
+    if replicated && !path.is_empty() {
+        write.rev = path.first().cloned();
+        write.base = Base::Path(path);
+    } else if let Some(parent) = given.or(path.into_iter().next()) {
+        write.base = Base::On(parent);
+    }
+    if document.deleted {
+        write.body = Stored::Tombstone;
+    } else if document.attachments.is_none() {
+        // How attachments stand afterwards is for CouchDB to say.
+        write.body = Stored::Live(Arc::new(document));
+    }
+    write
 }
 
 /// The whole body, decompressed, if it is no longer than `limit`. Whatever was read is put back.
@@ -221,11 +221,12 @@ async fn peek(call: &mut Call, limit: usize) -> Result<Option<Bytes>, Error> {
                 Bytes::from(pieces.concat())
             };
             call.body = full(whole.clone());
-            return Ok(match decompress(&call.parts.headers, whole, limit) {
-                Err(Error::Body(_)) => None,
-                // CouchDB will say what is wrong with it.
-                plain => Some(plain.unwrap_or_default()),
-            });
+            return match decompress(&call.parts.headers, whole, limit) {
+                Ok(text) => Ok(Some(text)),
+                Err(Error::Body(ReadError::TooLong(_))) => Ok(None),
+                // CouchDB says so itself.
+                Err(_) => Ok(Some(Bytes::new())),
+            };
         };
         if let Ok(piece) = frame.map_err(ReadError::Broken)?.into_data() {
             length += piece.len();

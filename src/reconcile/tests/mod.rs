@@ -4,3 +4,5 @@
 mod apps;
 mod couch_model;
 mod histories;
+mod large;
+mod odd;
