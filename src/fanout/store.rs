@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use crate::{
-    couch::Document,
     proxy::body::{self, full},
+    reconcile::Write,
     upstream::{BoxError, Upstream},
 };
 
@@ -18,7 +18,7 @@ const LIMIT: usize = 256 << 20;
 #[derive(Serialize)]
 struct BulkDocs<'a> {
     new_edits: bool,
-    docs: &'a [Document],
+    docs: &'a [Write],
 }
 
 #[derive(Deserialize)]
@@ -30,9 +30,9 @@ struct Failure {
 
 /// Writes derived revisions; answers how many were refused. A batch that CouchDB refuses as a whole, because it is too large
 /// or because of one document's attachments, is written in halves.
-pub async fn write(upstream: &Upstream, db: &str, documents: Vec<Document>) -> Result<usize, Error> {
+pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<usize, Error> {
     let mut refused = 0;
-    let mut batches = vec![documents];
+    let mut batches = vec![writes];
     while let Some(mut batch) = batches.pop() {
         if batch.is_empty() {
             continue;
@@ -60,8 +60,8 @@ pub async fn write(upstream: &Upstream, db: &str, documents: Vec<Document>) -> R
                 batches.extend([half, batch]);
             }
             // A stub whose attachment the document no longer has (transcripts, attachments 84-86).
-            StatusCode::PRECONDITION_FAILED if batch[0].attachments.is_some() => {
-                batch[0].attachments = None;
+            StatusCode::PRECONDITION_FAILED if batch[0].has_attachments() => {
+                batch[0].drop_attachments();
                 batches.push(batch);
             }
             _ if batch.len() == 1 => {
