@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use super::{Error, store};
 use crate::{
@@ -13,6 +13,18 @@ use crate::{
 
 /// Entities in one request. CouchDB refuses more than 10,000 documents by default (`max_bulk_get_count`).
 pub const AT_ONCE: usize = 500;
+
+#[derive(Serialize)]
+struct Question<'a> {
+    docs: Vec<Asked<'a>>,
+}
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rev: Option<String>,
+}
 
 #[derive(Deserialize)]
 struct BulkGet {
@@ -42,10 +54,10 @@ impl<'de> Deserialize<'de> for Revision {
 
 /// Fills in what the upstream has. Without a `rev`, `_bulk_get` answers every leaf, deleted ones too (transcripts, bulk).
 pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity]) -> Result<(), Error> {
-    let ids = entities
-        .iter()
-        .flat_map(|entity| &entity.members)
-        .map(|member| serde_json::json!({"id": member.id}));
+    let ids = entities.iter().flat_map(|entity| &entity.members).map(|member| Asked {
+        id: &member.id,
+        rev: None,
+    });
     let found = ask(upstream, db, ids.collect()).await?;
     // One result for each document asked for, in the same order.
     let mut members = entities.iter_mut().flat_map(|entity| &mut entity.members);
@@ -73,9 +85,10 @@ pub async fn read_wanted(
     let mut read = Vec::with_capacity(unread.len());
     for (mut entity, wants) in unread {
         let wants: Vec<Want> = wants.into_iter().collect();
-        let asked = wants
-            .iter()
-            .map(|want| serde_json::json!({"id": want.id, "rev": want.rev.to_string()}));
+        let asked = wants.iter().map(|want| Asked {
+            id: &want.id,
+            rev: Some(want.rev.to_string()),
+        });
         let found = ask(upstream, db, asked.collect()).await?;
         for (want, Found { docs, .. }) in wants.iter().zip(found) {
             let document = docs.into_iter().find_map(|revision| revision.0);
@@ -100,18 +113,18 @@ fn body_of(document: Document) -> Body {
     }
 }
 
-async fn ask(upstream: &Upstream, db: &str, docs: Vec<serde_json::Value>) -> Result<Vec<Found>, Error> {
+async fn ask(upstream: &Upstream, db: &str, docs: Vec<Asked<'_>>) -> Result<Vec<Found>, Error> {
     if docs.is_empty() {
         return Ok(Vec::new());
-    }
-    let body = serde_json::json!({"docs": docs}).to_string();
-    let (status, answer) = store::post(upstream, db, "_bulk_get", "?revs=true", body.into()).await?;
-    if status != http::StatusCode::OK {
-        return Err(store::refused("_bulk_get", status, &answer));
     }
     let unreadable = |source: serde_json::Error| Error::Unreadable {
         request: "_bulk_get",
         source: source.into(),
     };
+    let body = serde_json::to_vec(&Question { docs }).map_err(unreadable)?;
+    let (status, answer) = store::post(upstream, db, "_bulk_get", "?revs=true", body.into()).await?;
+    if status != http::StatusCode::OK {
+        return Err(store::refused("_bulk_get", status, &answer));
+    }
     Ok(serde_json::from_slice::<BulkGet>(&answer).map_err(unreadable)?.results)
 }
