@@ -14,6 +14,9 @@ use serde_json::value::RawValue;
 
 use super::Rev;
 
+/// Fields of most documents.
+const FEW: usize = 16;
+
 /// The members of a document that do not begin with an underscore, in their order. A value is the text it was written
 /// with: `1.0`, 2^53+1 and the order of nested keys survive (CouchDB tells `1` from `1.0`; transcripts, documents 137-152).
 #[derive(Clone, Debug, Default)]
@@ -37,6 +40,27 @@ pub struct Document {
 }
 
 const OUT_OF_RANGE: &str = "`_revisions` begins at no generation";
+
+/// A document to be written, its parts borrowed from wherever they are: a batch of many is never held twice.
+pub struct Written<'a> {
+    /// `_id`
+    pub id: Option<&'a str>,
+    /// `_rev`
+    pub rev: Option<&'a Rev>,
+    /// `_revisions`, newest first.
+    pub revisions: &'a [Rev],
+    /// `_deleted`
+    pub deleted: bool,
+    /// Whose fields and attachments these are; none has none.
+    pub body: Option<&'a Document>,
+}
+
+#[derive(Serialize)]
+struct WrittenRevisions<'a> {
+    start: u64,
+    #[serde(serialize_with = "hashes")]
+    ids: &'a [Rev],
+}
 
 #[derive(Deserialize)]
 struct Revisions {
@@ -103,6 +127,10 @@ impl<K: Into<Box<str>>> FromIterator<(K, Box<RawValue>)> for Fields {
     fn from_iter<I: IntoIterator<Item = (K, Box<RawValue>)>>(fields: I) -> Self {
         let mut all: Vec<(Box<str>, Box<RawValue>)> =
             fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        // Few fields are compared faster than hashed.
+        if all.len() <= FEW && (1..all.len()).all(|n| all[..n].iter().all(|(name, _)| *name != all[n].0)) {
+            return Self(all);
+        }
         let last: HashMap<&str, usize> = all.iter().enumerate().map(|(n, (name, _))| (&**name, n)).collect();
         if last.len() < all.len() {
             let keep: HashSet<usize> = last.into_values().collect();
@@ -166,33 +194,56 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
+impl Document {
+    /// The same, borrowed.
+    pub fn as_written(&self) -> Written<'_> {
+        Written {
+            id: self.id.as_deref(),
+            rev: self.rev.as_ref(),
+            revisions: &self.revisions,
+            deleted: self.deleted,
+            body: Some(self),
+        }
+    }
+}
+
 impl Serialize for Document {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.as_written().serialize(to)
+    }
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;
-        if let Some(id) = &self.id {
+        if let Some(id) = self.id {
             map.serialize_entry("_id", id)?;
         }
-        if let Some(rev) = &self.rev {
-            map.serialize_entry("_rev", &rev.to_string())?;
+        if let Some(rev) = self.rev {
+            map.serialize_entry("_rev", &format_args!("{rev}"))?;
         }
         if let Some(newest) = self.revisions.first() {
-            let ids: Vec<&str> = self.revisions.iter().map(Rev::hash).collect();
-            map.serialize_entry(
-                "_revisions",
-                &serde_json::json!({"start": newest.generation(), "ids": ids}),
-            )?;
+            let revisions = WrittenRevisions {
+                start: newest.generation(),
+                ids: self.revisions,
+            };
+            map.serialize_entry("_revisions", &revisions)?;
         }
         if self.deleted {
             map.serialize_entry("_deleted", &true)?;
         }
-        for (name, value) in self.fields.iter() {
+        for (name, value) in self.body.iter().flat_map(|body| body.fields.iter()) {
             map.serialize_entry(name, value)?;
         }
-        if let Some(attachments) = &self.attachments {
+        if let Some(attachments) = self.body.and_then(|body| body.attachments.as_ref()) {
             map.serialize_entry("_attachments", attachments)?;
         }
         map.end()
     }
+}
+
+fn hashes<S: Serializer>(revs: &[Rev], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(revs.iter().map(Rev::hash))
 }
 
 impl Revisions {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Error, store};
@@ -14,6 +14,18 @@ use crate::{
 
 /// Entities in one request. CouchDB refuses more than 10,000 documents by default (`max_bulk_get_count`).
 pub const AT_ONCE: usize = 500;
+
+#[derive(Serialize)]
+struct Question<'a> {
+    docs: Vec<Asked<'a>>,
+}
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rev: Option<String>,
+}
 
 #[derive(Deserialize)]
 struct BulkGet {
@@ -44,10 +56,10 @@ impl Revision {
 /// CouchDB lets a replicated write bear a revision that is none (`0-a`, a generation beyond every integer). What cannot be read whole is
 /// not reconciled, and keeps nothing else from being so: such an entity is left without a document.
 pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity]) -> Result<(), Error> {
-    let ids = entities
-        .iter()
-        .flat_map(|entity| &entity.members)
-        .map(|member| serde_json::json!({"id": member.id}));
+    let ids = entities.iter().flat_map(|entity| &entity.members).map(|member| Asked {
+        id: &member.id,
+        rev: None,
+    });
     let found = ask(upstream, db, ids.collect()).await?;
     // One result for each document asked for, in the same order.
     let mut found = found.into_iter().peekable();
@@ -94,9 +106,10 @@ pub async fn read_wanted(
         .collect();
     let mut found = Vec::with_capacity(wanted.len());
     for wanted in wanted.chunks(AT_ONCE) {
-        let asked = wanted
-            .iter()
-            .map(|(_, want)| serde_json::json!({"id": want.id, "rev": want.rev.to_string()}));
+        let asked = wanted.iter().map(|(_, want)| Asked {
+            id: &want.id,
+            rev: Some(want.rev.to_string()),
+        });
         let answers = ask(upstream, db, asked.collect()).await?;
         for (&(n, want), Found { docs, .. }) in wanted.iter().zip(answers) {
             let document = docs.iter().find_map(|revision| revision.read().ok().flatten());
@@ -125,18 +138,18 @@ fn body_of(document: Document) -> Body {
     }
 }
 
-async fn ask(upstream: &Upstream, db: &str, docs: Vec<serde_json::Value>) -> Result<Vec<Found>, Error> {
+async fn ask(upstream: &Upstream, db: &str, docs: Vec<Asked<'_>>) -> Result<Vec<Found>, Error> {
     if docs.is_empty() {
         return Ok(Vec::new());
-    }
-    let body = serde_json::json!({"docs": docs}).to_string();
-    let (status, answer) = store::post(upstream, db, "_bulk_get", "?revs=true", body.into()).await?;
-    if status != http::StatusCode::OK {
-        return Err(store::refused("_bulk_get", status, &answer));
     }
     let unreadable = |source: serde_json::Error| Error::Unreadable {
         request: "_bulk_get",
         source: source.into(),
     };
+    let body = serde_json::to_vec(&Question { docs }).map_err(unreadable)?;
+    let (status, answer) = store::post(upstream, db, "_bulk_get", "?revs=true", body.into()).await?;
+    if status != http::StatusCode::OK {
+        return Err(store::refused("_bulk_get", status, &answer));
+    }
     Ok(serde_json::from_slice::<BulkGet>(&answer).map_err(unreadable)?.results)
 }

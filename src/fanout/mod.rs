@@ -13,7 +13,6 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::{
-    couch::Document,
     lens::Lens,
     reconcile::{Body, Entity, Outcome, Write, reconcile},
     schema::{ClassId, Registry},
@@ -138,10 +137,10 @@ impl FanOut {
                 break;
             }
         }
-        let documents: Vec<Document> = writes.iter().map(Write::to_document).collect();
-        let refused = store::write(&self.upstream, db, documents).await?;
+        let count = writes.len();
+        let refused = store::write(&self.upstream, db, writes).await?;
         report.refused = refused;
-        report.written = writes.len() - refused;
+        report.written = count - refused;
         metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
         metrics::counter!("chesterfield_refused_revisions_total").increment(refused as u64);
         Ok(report)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use crate::{
-    couch::Document,
+    reconcile::Write,
     upstream::{
         BoxError, Upstream,
         body::{self, full},
@@ -20,7 +20,7 @@ const LIMIT: usize = 256 << 20;
 #[derive(Serialize)]
 struct BulkDocs<'a> {
     new_edits: bool,
-    docs: &'a [Document],
+    docs: &'a [Write],
 }
 
 #[derive(Deserialize)]
@@ -32,9 +32,9 @@ struct Failure {
 
 /// Writes derived revisions; answers how many were refused. A batch that CouchDB refuses as a whole, because it is too large
 /// or because of one document, is written in halves.
-pub async fn write(upstream: &Upstream, db: &str, documents: Vec<Document>) -> Result<usize, Error> {
+pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<usize, Error> {
     let mut refused = 0;
-    let mut batches = vec![documents];
+    let mut batches = vec![writes];
     while let Some(mut batch) = batches.pop() {
         if batch.is_empty() {
             continue;
@@ -65,8 +65,8 @@ pub async fn write(upstream: &Upstream, db: &str, documents: Vec<Document>) -> R
                 batches.extend([half, batch]);
             }
             // A stub whose attachment the document no longer has (transcripts, attachments 84-86).
-            StatusCode::PRECONDITION_FAILED if batch[0].attachments.is_some() => {
-                batch[0].attachments = None;
+            StatusCode::PRECONDITION_FAILED if batch[0].has_attachments() => {
+                batch[0].drop_attachments();
                 batches.push(batch);
             }
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::PRECONDITION_FAILED | StatusCode::BAD_REQUEST => {

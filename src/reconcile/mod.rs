@@ -61,8 +61,10 @@ mod settle;
 
 use std::{collections::HashSet, sync::Arc};
 
+use serde::{Serialize, Serializer};
+
 use crate::{
-    couch::{Document, NodeId, Rev},
+    couch::{Document, NodeId, Rev, document::Written},
     lens::{Lens, PutError},
     schema::{ClassId, Direction, Registry},
 };
@@ -219,15 +221,30 @@ impl Work<'_> {
 }
 
 impl Write {
-    /// The document for `_bulk_docs`.
-    pub fn to_document(&self) -> Document {
-        Document {
-            id: Some(self.id.clone()),
-            rev: self.path.first().cloned(),
-            revisions: self.path.clone(),
-            deleted: self.body.is_none(),
-            ..self.body.as_deref().cloned().unwrap_or_default()
+    /// There is something that CouchDB may find missing.
+    pub fn has_attachments(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.attachments.is_some())
+    }
+
+    /// Writes the fields alone.
+    pub fn drop_attachments(&mut self) {
+        if let Some(body) = &mut self.body {
+            Arc::make_mut(body).attachments = None;
         }
+    }
+}
+
+impl Serialize for Write {
+    /// The document for `_bulk_docs`.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let document = Written {
+            id: Some(&self.id),
+            rev: self.path.first(),
+            revisions: &self.path,
+            deleted: self.body.is_none(),
+            body: self.body.as_deref(),
+        };
+        document.serialize(to)
     }
 }
 

@@ -44,6 +44,7 @@ impl Kind {
             return Kind::Authored;
         }
         let (head, given) = hash.split_at(20);
+        let given = number(given.bytes());
         let derived = Self::DERIVED
             .into_iter()
             .find(|(_, name)| tag(name, doc_id, head) == given);
@@ -62,9 +63,9 @@ impl EditId {
     /// The edit that stands at a revision. A hash that is not 32 lower-case hex digits counts by its SHA-256.
     pub fn of(rev: &Rev) -> Self {
         if is_digest(rev.hash()) {
-            Self::from_hex(rev.hash())
+            Self(number(rev.hash().bytes().take(12)))
         } else {
-            Self::from_hex(&digest(&[rev.hash()]))
+            Self(leading(&digest(&[rev.hash()])))
         }
     }
 
@@ -75,13 +76,7 @@ impl EditId {
             .into_iter()
             .chain(revs.iter().map(String::as_str))
             .collect();
-        Self::from_hex(&digest(&parts))
-    }
-
-    fn from_hex(hex: &str) -> Self {
-        Self(hex.bytes().take(12).fold(0, |id, digit| {
-            id << 4 | u64::from((digit as char).to_digit(16).unwrap_or(0))
-        }))
+        Self(leading(&digest(&parts)))
     }
 }
 
@@ -94,29 +89,42 @@ pub fn derived(doc_id: &str, edit: EditId, parent: Option<&Rev>, sources: &[Rev]
         .chain(made_of.iter().map(String::as_str))
         .collect();
     let ancestry = digest(&made_of);
-    let head = format!("{edit}{}", &ancestry[..8]);
+    let [a, b, c, d, ..] = ancestry;
+    let head = format!("{edit}{:08x}", u32::from_be_bytes([a, b, c, d]));
     let tag = tag(kind.name(), doc_id, &head);
-    Rev::new(parent.map_or(0, Rev::generation) + 1, &(head + &tag))
+    Rev::new(parent.map_or(0, Rev::generation) + 1, &format!("{head}{tag:012x}"))
 }
 
-fn tag(kind: &str, doc_id: &str, head: &str) -> String {
-    let mut tag = digest(&[kind, doc_id, head]);
-    tag.truncate(12);
-    tag
+fn tag(kind: &str, doc_id: &str, head: &str) -> u64 {
+    leading(&digest(&[kind, doc_id, head]))
 }
 
 fn is_digest(hash: &str) -> bool {
     hash.len() == 32 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// SHA-256 of the parts, in hex. Parts are kept apart by a byte that no UTF-8 text holds.
-fn digest(parts: &[&str]) -> String {
+/// SHA-256 of the parts. Parts are kept apart by a byte that no UTF-8 text holds.
+fn digest(parts: &[&str]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part);
         hash.update([0xff]);
     }
-    format!("{:x}", hash.finalize())
+    hash.finalize().into()
+}
+
+/// The first 12 hex digits of a digest. Every revision that is read is asked for its kind: the number is compared without
+/// writing the digits.
+fn leading(digest: &[u8; 32]) -> u64 {
+    digest[..6]
+        .iter()
+        .fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+fn number(hex: impl Iterator<Item = u8>) -> u64 {
+    hex.fold(0, |number, digit| {
+        number << 4 | u64::from((digit as char).to_digit(16).unwrap_or(0))
+    })
 }
 
 impl fmt::Display for EditId {

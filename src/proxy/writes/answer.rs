@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     couch::Rev,
+    fanout::EntityKey,
     reconcile::Body as Stored,
     upstream::{
         self, Body, Upstream,
@@ -41,6 +42,8 @@ pub struct Revision {
     pub base: Base,
     /// Its body.
     pub body: Stored,
+    /// Its entity.
+    pub entity: EntityKey,
 }
 
 /// A row of an answer: one of success, or of failure.
@@ -61,7 +64,14 @@ impl Accepted {
         match rev {
             Some(rev) => {
                 let (id, base, body) = (write.id.clone(), write.base.clone(), write.body.clone());
-                self.known.push(Revision { id, rev, base, body });
+                let entity = write.entity.clone();
+                self.known.push(Revision {
+                    id,
+                    rev,
+                    base,
+                    body,
+                    entity,
+                });
             }
             None => self.unseen.push(write.id.clone()),
         }

@@ -201,18 +201,16 @@ impl Shared {
         let mut entities: HashMap<EntityKey, Entity> = keys.into_iter().zip(read).collect();
         let mut unseen = Vec::new();
         for write in &accepted.known {
-            let Some(key) = self.fan_out.entity_of(&write.id) else {
-                continue;
-            };
-            let placed = entities.get_mut(&key).is_some_and(|entity| {
+            let key = &write.entity;
+            let placed = entities.get_mut(key).is_some_and(|entity| {
                 let Some(path) = path(entity, &write.id, &write.rev, &write.base) else {
                     return false;
                 };
                 insert(entity, &write.id, &path, write.body.clone());
                 !matches!(write.body, Stored::Unread)
             });
-            if !placed && entities.remove(&key).is_some() {
-                unseen.push(key);
+            if !placed && entities.remove(key).is_some() {
+                unseen.push(key.clone());
             }
         }
         (entities.into_values().collect(), unseen)

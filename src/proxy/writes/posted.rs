@@ -51,7 +51,7 @@ pub struct Write {
     /// Its body; unread if CouchDB alone knows what becomes of it.
     pub body: Stored,
     /// Its entity.
-    entity: EntityKey,
+    pub entity: EntityKey,
 }
 
 /// What a new revision stands on.
