@@ -57,9 +57,9 @@ fn the_checked_in_configuration_serves_the_todo_app() {
              todo-app@2.0.0: settings ^1.0.0, todo-item ^2.0.0, todo-item-status ^1.0.0
              todo-app@3.0.0: settings ^1.0.0, todo-item ^3.0.0, todo-item-status ^1.0.0
 
-  try next   curl -X PUT URL/todos
-             curl -X PUT URL/todos/todo-item:milk:v:1 -d '{"schema":"todo-item","version":1,"title":"Buy milk","isDone":false}'
-             curl URL/todos/todo-item:milk:v:3
+  try next   curl -X PUT URL/hello
+             curl -X PUT URL/hello/todo-item:milk:v:1 -d '{"schema":"todo-item","version":1,"title":"Buy milk","isDone":false}'
+             curl URL/hello/todo-item:milk:v:3
              and then the tour in README.md
   stop       Ctrl-C
 "#

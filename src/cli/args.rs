@@ -29,7 +29,7 @@ pub enum Command {
     ///
     /// SIGTERM and Ctrl-C stop it: open requests may end first (`timeouts: drain`); a second signal does not wait.
     #[command(
-        after_long_help = "Exit codes: 0 stopped, 64 the configuration or the command line is wrong, 69 the port \
+        after_long_help = "Exit codes: 0 stopped, 1 stopped by a second signal, 64 the configuration or the command line is wrong, 69 the port \
                                  or the data folder is not to be had, 70 internal error."
     )]
     Serve(Options),

@@ -76,9 +76,9 @@ impl Screen<'_> {
         if is_todo && matches!(self.config.upstream, UpstreamConfig::Embedded(_)) {
             let body = r#"{"schema":"todo-item","version":1,"title":"Buy milk","isDone":false}"#;
             return vec![
-                format!("curl -X PUT {at}/todos"),
-                format!("curl -X PUT {at}/todos/todo-item:milk:v:1 -d '{body}'"),
-                format!("curl {at}/todos/todo-item:milk:v:3"),
+                format!("curl -X PUT {at}/hello"),
+                format!("curl -X PUT {at}/hello/todo-item:milk:v:1 -d '{body}'"),
+                format!("curl {at}/hello/todo-item:milk:v:3"),
                 "and then the tour in README.md".to_owned(),
             ];
         }

@@ -2,7 +2,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use bytes::Buf;
 use chesterfield::{
     config::{Config, LogFormat, Overrides, UpstreamConfig},
     fanout::FanOut,
@@ -10,10 +9,9 @@ use chesterfield::{
         self, Proxy,
         writes::{FanningOut, Limits},
     },
-    upstream::{Body, Upstream, embedded::Embedded},
+    upstream::{Upstream, body, embedded::Embedded},
 };
-use http::Request;
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderValue, Request, StatusCode, Uri, header::AUTHORIZATION};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{
     net::TcpListener,
@@ -71,7 +69,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let proxy = Proxy::new(config.proxy.clone(), upstream.clone(), writes.clone());
     let proxy = proxy.map_err(|error| Failure::Internal(error.to_string()))?;
     let stop = CancellationToken::new();
-    on_signals(stop.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
+    on_signals(stop.clone(), config.proxy.timeouts.drain).map_err(|error| Failure::Internal(error.to_string()))?;
     let name = match config.upstream {
         UpstreamConfig::Embedded(_) => upstream.name.clone(),
         UpstreamConfig::Http(_) => greeted(&upstream).await,
@@ -109,24 +107,11 @@ pub async fn upstream(config: &Config) -> Result<Upstream, Failure> {
     }
 }
 
-/// The upstream's name, and its version if it says one.
+/// The upstream's name, its version if it says one, and whether it knows the proxy's account.
 async fn greeted(upstream: &Upstream) -> String {
-    let body: Body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let mut request = Request::new(body);
-    *request.uri_mut() = http::Uri::from_static("/");
-    let greeting = async {
-        let answer = upstream.send(request).await.map_err(|error| error.to_string())?;
-        let body = answer.into_body().collect().await.map_err(|error| error.to_string())?;
-        let greeting: serde_json::Value =
-            serde_json::from_reader(body.aggregate().reader()).map_err(|_| "this is no CouchDB".to_owned())?;
-        let version = greeting.get("version").and_then(|version| version.as_str());
-        Ok(format!("CouchDB {}", version.unwrap_or("of unknown version")))
-    };
-    let said = match tokio::time::timeout(GREETING, greeting).await {
-        Ok(said) => said,
-        Err(_) => Err("it does not answer".to_owned()),
-    };
-    match said {
+    let said = async { Ok(format!("{}; {}", version(upstream).await?, account(upstream).await?)) };
+    let said = tokio::time::timeout(GREETING, said).await;
+    match said.unwrap_or_else(|_| Err("it does not answer".to_owned())) {
         Ok(said) => format!("{} ({said})", upstream.name),
         Err(error) => {
             // CouchDB may well start later than its proxy.
@@ -136,8 +121,55 @@ async fn greeted(upstream: &Upstream) -> String {
     }
 }
 
+async fn version(upstream: &Upstream) -> Result<String, String> {
+    let (_, greeting) = ask(upstream, "/", None).await?;
+    let version = greeting.get("version").and_then(|version| version.as_str());
+    Ok(format!("CouchDB {}", version.unwrap_or("of unknown version")))
+}
+
+/// Without an account that CouchDB knows, clients' writes are accepted and never carried: that must not go unnoticed.
+async fn account(upstream: &Upstream) -> Result<String, String> {
+    let Some(account) = &upstream.account else {
+        tracing::error!(
+            "the upstream's URL has no account: writes are carried only where everybody may read and write"
+        );
+        return Ok("NO ACCOUNT to carry writes with".to_owned());
+    };
+    let (status, session) = ask(upstream, "/_session", Some(account)).await?;
+    match session.pointer("/userCtx/name").and_then(|name| name.as_str()) {
+        Some(name) if status.is_success() => Ok(format!("writes are carried as {name}")),
+        _ => {
+            let reason = session
+                .get("reason")
+                .and_then(|reason| reason.as_str())
+                .unwrap_or_default();
+            tracing::error!(%status, reason, "the upstream refuses the account in its URL: no write will be carried");
+            Ok("ACCOUNT REFUSED: no write will be carried".to_owned())
+        }
+    }
+}
+
+async fn ask(
+    upstream: &Upstream,
+    path: &'static str,
+    account: Option<&HeaderValue>,
+) -> Result<(StatusCode, serde_json::Value), String> {
+    let mut request = Request::new(body::empty());
+    *request.uri_mut() = Uri::from_static(path);
+    if let Some(account) = account {
+        request.headers_mut().insert(AUTHORIZATION, account.clone());
+    }
+    let answer = upstream.send(request).await.map_err(|error| error.to_string())?;
+    let status = answer.status();
+    let body = body::read(answer.into_body(), 1 << 16)
+        .await
+        .map_err(|error| error.to_string())?;
+    let said = serde_json::from_slice(&body).map_err(|_| format!("this is no CouchDB: it answers {status}"))?;
+    Ok((status, said))
+}
+
 /// The first signal stops, the second kills.
-fn on_signals(stop: CancellationToken) -> io::Result<()> {
+fn on_signals(stop: CancellationToken, drain: Duration) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -150,6 +182,7 @@ fn on_signals(stop: CancellationToken) -> io::Result<()> {
                 std::process::exit(1);
             }
             stop.cancel();
+            tracing::info!(at_most = ?drain, "stopping when open requests have ended; a second signal stops at once");
         }
     });
     Ok(())

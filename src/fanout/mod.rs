@@ -161,6 +161,10 @@ impl Report {
     fn count(&mut self, db: &str, outcome: &Outcome) {
         self.waiting += usize::from(outcome.is_waiting);
         self.stuck += usize::from(!outcome.refusals.is_empty());
+        if outcome.is_restless {
+            let document = outcome.writes.last().map(|write| write.id.as_str());
+            tracing::error!(db, document, "an entity does not come to rest");
+        }
         for refusal in &outcome.refusals {
             metrics::counter!("chesterfield_lens_errors_total").increment(1);
             tracing::warn!(

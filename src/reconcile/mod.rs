@@ -112,6 +112,8 @@ pub struct Outcome {
     pub refusals: Vec<Refusal>,
     /// A document that a lens needs does not exist yet.
     pub is_waiting: bool,
+    /// It was given up while something still moved: a defect, of a rule here or of a lens.
+    pub is_restless: bool,
 }
 
 /// Rounds after which an entity that still changes is given up: each round carries every edit one class further, so more than
@@ -144,9 +146,10 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
             || work.outcome.wants.is_empty()
                 && (work.drop_behind() | work.drop_rejected() | work.drop_ended() | work.align());
         if !moved {
-            break;
+            return work.outcome;
         }
     }
+    work.outcome.is_restless = true;
     work.outcome
 }
 
