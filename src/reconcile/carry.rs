@@ -122,7 +122,14 @@ impl Work<'_> {
             .tree
             .winner()
             .and_then(|winner| Some((winner, source.at(winner).body.live()?)));
-        let lives_on = source.at(crossing.leaf).is_tombstone() && (is_only || self.nth(crossing) > 0);
+        // A deletion right where the living branch forks off is one of the document itself, not of a side of the conflict.
+        let forked = source.tree.parent(crossing.leaf);
+        let is_side = !source
+            .tree
+            .live()
+            .any(|leaf| source.tree.path(leaf).any(|node| Some(node) == forked));
+        let is_closed = source.at(crossing.leaf).is_tombstone();
+        let lives_on = is_closed && (self.nth(crossing) > 0 || is_only && is_side);
         if let Some((winner, body)) = shown.filter(|_| lives_on) {
             inputs.bodies[self.nth(crossing)] = Some(body.clone());
             inputs.revs.push(source.tree.rev(winner).clone());
