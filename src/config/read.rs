@@ -100,7 +100,7 @@ fn mend(what: &str) -> &'static str {
     } else if expected(what, "a sequence") {
         "write a list, as in `[one, two]`"
     } else if expected(what, "a string") {
-        "write a text, in quotes if it looks like something else"
+        "write a text, in quotes if it looks like something else; a time has a unit, as in `10s`"
     } else {
         "write what is expected"
     }

@@ -17,7 +17,8 @@
 //!    inputs. A leaf is a fast-forward, an inner node a conflict. The other inputs are those leaves that have seen the same
 //!    edits, else their winners.
 //! 4. The body is put by the lens into what stands at the parent; a deleted primary, and a branch that was closed while its
-//!    document lives on, make a tombstone. What the lens reads of a leaf is what was authored or mirrored there, not what
+//!    document lives on, make a tombstone. But a document that the conflict never reached, and one that holds more than the part whose
+//!    branch was closed, live on with what the source shows. What the lens reads of a leaf is what was authored or mirrored there, not what
 //!    settling has laid on top.
 //! 5. The path grows by one node for each edit that is missing on it, the leaf's last on top.
 //!

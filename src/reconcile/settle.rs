@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Member, Work,
+    entity::Stored,
     revision::{self, EditId, Kind},
 };
 use crate::{
@@ -121,8 +122,15 @@ impl Work<'_> {
 
     fn is_ended(&self, place: usize, leaf: NodeId) -> bool {
         let member = &self.entity.members[place];
-        let shared = |node: &NodeId| member.at(*node).kind != Kind::Local;
-        let Some(newest) = member.tree.path(leaf).find(shared).map(|node| member.at(node)) else {
+        // What stands there but for what only tidies the document.
+        fn newest(member: &Member, leaf: NodeId) -> Option<&Stored> {
+            member
+                .tree
+                .path(leaf)
+                .map(|node| member.at(node))
+                .find(|stored| stored.kind != Kind::Local)
+        }
+        let Some(newest_here) = newest(member, leaf) else {
             return false;
         };
         // A part that is deleted is its default: that ends nothing.
@@ -136,17 +144,13 @@ impl Work<'_> {
                 .any(|(near, far)| near[0] == source.class && far.contains(&member.class))
         };
         let is_deletion = |source: &Member| {
-            let mut ends = source.tree.leaves().map(|leaf| source.at(leaf));
-            self.origins.arrives(newest.edit, member.class, source.class)
+            let mut ends = source.tree.leaves().filter_map(|leaf| newest(source, leaf));
+            self.origins.arrives(newest_here.edit, member.class, source.class)
                 && source.tree.live().next().is_none()
-                && ends.any(|end| end.edit == newest.edit)
+                && ends.any(|end| end.edit == newest_here.edit)
         };
-        newest.kind == Kind::Mirror
-            && self
-                .entity
-                .members
-                .iter()
-                .any(|source| is_primary(source) && is_deletion(source))
+        let mut sources = self.entity.members.iter().filter(|source| is_primary(source));
+        newest_here.kind == Kind::Mirror && sources.any(is_deletion)
     }
 
     /// `own` are the edits that one live leaf of a document has and no other.
