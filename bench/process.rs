@@ -48,7 +48,8 @@ impl Process {
         for name in ["CONFIG", "SCHEMAS", "LISTEN", "DATA"] {
             command.env_remove(format!("CHESTERFIELD_{name}"));
         }
-        command.env_remove("RUST_LOG").env("CHESTERFIELD_UPSTREAM", upstream);
+        // A line for each request would be measured with it, and no other side writes one.
+        command.env("RUST_LOG", "warn").env("CHESTERFIELD_UPSTREAM", upstream);
         command.arg("serve").arg("--config").arg(config);
         command
             .args(["--listen", "127.0.0.1:0", "--data"])
