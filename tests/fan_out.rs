@@ -674,6 +674,57 @@ async fn two_writes_at_once_to_one_entity_both_arrive() {
 }
 
 #[tokio::test]
+async fn a_refused_write_that_ends_last_looks_again_for_the_others() {
+    // A write that will be refused is under way throughout; the two others read their siblings before either has written.
+    let (reads, read) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(4)));
+    let (entered, open) = (Arc::new(Barrier::new(3)), Arc::new(Barrier::new(2)));
+    let (is_entered, opened) = (entered.clone(), open.clone());
+    let mut stage = Stage::behind(|inner| {
+        wrap(inner, move |request, mut inner| {
+            let (first, read) = (reads.clone(), read.clone());
+            let (entered, open) = (is_entered.clone(), opened.clone());
+            async move {
+                let is_refused = request.uri().path().ends_with("v:3");
+                if request.uri().path().ends_with("_bulk_get") {
+                    let answer = inner.call(request).await;
+                    match first.fetch_add(1, Ordering::Relaxed) {
+                        0 => _ = entered.wait().await,
+                        1 | 2 => _ = read.wait().await,
+                        _ => {}
+                    }
+                    return answer;
+                }
+                if request.method() == "PUT" && is_refused {
+                    entered.wait().await;
+                    open.wait().await;
+                } else if request.method() == "PUT" {
+                    read.wait().await;
+                }
+                inner.call(request).await
+            }
+        })
+    })
+    .await;
+    let proxy = stage.proxy().await;
+    let refused = async {
+        let body = json!({"_rev": "1-0123456789abcdef0123456789abcdef", "title": "late"});
+        proxy.ask("PUT", T3, body.to_string()).await.status
+    };
+    let others = async {
+        entered.wait().await;
+        let todo = json!({"schema": "todo-item", "version": 2, "title": "a"});
+        tokio::join!(proxy.put(T2, todo), proxy.put(S, json!({"status": "done"})));
+        open.wait().await;
+    };
+    let (status, ()) = tokio::join!(refused, others);
+    assert_eq!(status, StatusCode::CONFLICT);
+    stage.ended().await;
+    assert_shows(&stage.direct(), "a", "done", "default").await;
+    assert_no_conflict(&stage.direct()).await;
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn two_proxies_before_one_database() {
     let mut stage = Stage::new().await;
     let (a, b) = (stage.proxy().await, stage.proxy().await);

@@ -114,14 +114,14 @@ impl Shared {
                 let never_sent = matches!(error, super::Error::Upstream(upstream::Error::Unreachable { .. }));
                 let _ = give.send(Err(error));
                 // Whether it was written cannot be told: it is looked at.
-                if !never_sent && !keys.is_empty() {
-                    self.fan_out(&db, keys, None, Accepted::default(), &mut stay).await;
-                }
-                return;
+                let keys = if never_sent { Vec::new() } else { keys };
+                return self.fan_out(&db, keys, None, Accepted::default(), &mut stay).await;
             }
         };
         if accepted.is_none() {
-            return drop(give.send(Ok(answer)));
+            let _ = give.send(Ok(answer));
+            // It may still be the last of several, who looks again for the others.
+            return self.fan_out(&db, Vec::new(), None, accepted, &mut stay).await;
         }
         let fan_out = self.fan_out(&db, keys, read, accepted, &mut stay);
         self.answer_in_time(give, answer, fan_out).await;
