@@ -1,7 +1,5 @@
 //! `_changes`, seen through the selector of an app version.
 
-use std::{borrow::Cow, collections::BTreeMap};
-
 use http::{
     HeaderMap, HeaderValue, Method, Uri,
     header::{
@@ -13,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Call, Error,
-    encoding::decompress,
+    encoding::{Members, decompress},
     headers::names,
     service::{Answer, pass},
 };
@@ -27,9 +25,6 @@ use crate::{
 };
 
 const JSON: &str = "application/json";
-
-/// The members of a `_changes` body, each as it was written.
-type Members<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// Forwards a request for `_changes` so that only what the app's selector lets pass is answered.
 ///

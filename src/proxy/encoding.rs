@@ -1,13 +1,17 @@
-//! Bodies that come compressed, read as CouchDB reads them.
+//! Bodies of clients, read as CouchDB reads them.
 
-use std::io::Read as _;
+use std::{borrow::Cow, collections::BTreeMap, io::Read as _};
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http::{HeaderMap, HeaderValue, header::CONTENT_ENCODING};
+use serde_json::value::RawValue;
 
 use super::Error;
 use crate::upstream::body::ReadError;
+
+/// The members of an object, each as it was written. Of a doubled one the last counts, as in CouchDB.
+pub(super) type Members<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// The body in plain, if it is no longer than `limit` bytes. CouchDB knows gzip only, and refuses others in these words.
 pub(super) fn decompress(headers: &HeaderMap, posted: Bytes, limit: usize) -> Result<Bytes, Error> {

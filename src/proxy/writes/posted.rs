@@ -1,6 +1,6 @@
 //! What a write says of itself before it is sent: which documents it touches, and what it makes of them.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -11,7 +11,10 @@ use hyper::body::Frame;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::{Call, Error, encoding::decompress};
+use super::super::{
+    Call, Error,
+    encoding::{Members, decompress},
+};
 use crate::{
     couch::{Document, Rev, Route, route::query_pairs},
     fanout::{EntityKey, FanOut},
@@ -64,9 +67,6 @@ pub enum Base {
     /// The whole path is given, the new revision first (`new_edits: false`).
     Path(Vec<Rev>),
 }
-
-/// The members of an object. Of a doubled one the last counts, as in CouchDB.
-type Members<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 #[derive(Deserialize)]
 struct Named<'a> {
