@@ -119,21 +119,11 @@ fn dependency(schema: &str, range: &str, classes: &[Declared]) -> Result<Version
 }
 
 /// The manifests with what follows from them.
-pub(super) fn filtered(
-    manifests: Vec<(String, Manifest)>,
-    registry: &Arc<Registry>,
-) -> Option<(Apps, BTreeMap<String, Filter>)> {
-    let mut filters = BTreeMap::new();
-    let apps: Vec<AppManifest> = manifests
-        .into_iter()
-        .map(|(_, manifest)| {
-            let filter = Filter::new(registry.clone(), &manifest);
-            let selector = filter.selector();
-            let app = AppManifest { manifest, selector };
-            filters.insert(app.to_string(), filter);
-            app
-        })
-        .collect();
+pub(super) fn filtered(manifests: Vec<(String, Manifest)>, registry: &Arc<Registry>) -> Option<Apps> {
+    let apps = manifests.into_iter().map(|(_, manifest)| AppManifest {
+        replicates: Filter::new(registry.clone(), &manifest, manifest.newer.scope()),
+        manifest,
+    });
     // Duplicates were told, file by file.
-    Some((Apps::new(apps).ok()?, filters))
+    Apps::new(apps).ok()
 }

@@ -1,6 +1,6 @@
 //! From the folder of schemas to registry, lenses and manifests.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     lens::{Lens, LensFile},
-    schema::{Apps, Class, ClassId, ClassName, Filter, Flaw, IdPattern, Place, Registry, Step, pattern},
+    schema::{Apps, Class, ClassId, ClassName, Flaw, IdPattern, Place, Registry, Step, pattern},
 };
 
 /// What stands in the folder of schemas, compiled.
@@ -23,10 +23,8 @@ pub struct Schemas {
     pub registry: Arc<Registry>,
     /// In the order of the registry's steps.
     pub lenses: Vec<Lens>,
-    /// Every manifest, with the selector that follows from it.
+    /// Every manifest, with what follows from it.
     pub apps: Apps,
-    /// What each manifest keeps from its clients, by `todo-app@2.0.0`.
-    pub filters: BTreeMap<String, Filter>,
 }
 
 /// A JSON Schema, as far as it is read here.
@@ -68,12 +66,11 @@ pub(super) fn load(root: &Path, report: &mut Report) -> Option<Schemas> {
     let registry = registry(&classes, &lenses, report);
     let manifests = manifests::load(root, &classes, report);
     let registry = registry.filter(|_| report.len() == told)?;
-    let (apps, filters) = manifests::filtered(manifests, &registry)?;
+    let apps = manifests::filtered(manifests, &registry)?;
     Some(Schemas {
         registry,
         lenses: lenses.into_iter().map(|(_, lens)| lens).collect(),
         apps,
-        filters,
     })
 }
 

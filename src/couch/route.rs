@@ -13,7 +13,11 @@ pub const METHOD_OVERRIDE: &str = "x-http-method-override";
 /// 88-102, documents 183-187.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Route {
-    /// `/` and everything outside a database.
+    /// `/`: what the server says of itself.
+    Root,
+    /// `/_replicate`.
+    Replicate,
+    /// Anything else outside a database.
     Server,
     /// `/db`.
     Database {
@@ -70,6 +74,44 @@ pub enum Route {
         /// What the path names; an id may span segments.
         id: Option<String>,
     },
+    /// `/db/_all_docs`.
+    AllDocs {
+        /// The database.
+        db: String,
+    },
+    /// `/db/_all_docs/queries`.
+    AllDocsQueries {
+        /// The database.
+        db: String,
+    },
+    /// `/db/_find`.
+    Find {
+        /// The database.
+        db: String,
+    },
+    /// `/db/_bulk_get`.
+    BulkGet {
+        /// The database.
+        db: String,
+    },
+    /// `/db/_design/name/_view/view`.
+    View {
+        /// The database.
+        db: String,
+        /// With its prefix: `_design/name`.
+        design: String,
+        /// The view.
+        view: String,
+    },
+    /// `/db/_design/name/_view/view/queries`.
+    ViewQueries {
+        /// The database.
+        db: String,
+        /// With its prefix: `_design/name`.
+        design: String,
+        /// The view.
+        view: String,
+    },
     /// Any other endpoint of a database.
     Other {
         /// The database.
@@ -82,10 +124,15 @@ impl Route {
     pub fn parse(method: &Method, path: &str) -> Self {
         // `string:tokens` drops empty segments, so doubled and trailing slashes mean nothing.
         let mut segments = path.split('/').filter(|segment| !segment.is_empty()).map(decode);
-        let Some(db) = segments.next() else { return Self::Server };
+        let Some(db) = segments.next() else { return Self::Root };
         // No database may begin with an underscore save CouchDB's own.
         if db.starts_with('_') && !matches!(&*db, "_users" | "_replicator" | "_global_changes") {
-            return Self::Server;
+            let alone = segments.next().is_none();
+            return if db == "_replicate" && alone {
+                Self::Replicate
+            } else {
+                Self::Server
+            };
         }
         let db = db.into_owned();
         let Some(mut second) = segments.next() else {
@@ -95,10 +142,10 @@ impl Route {
                 Self::Database { db }
             };
         };
-        // `/db/_partition/p/_design/d/_view/v` is handled as `/db/_design/d/_view/v`.
+        // `/db/_partition/p/_design/d/_view/v` is handled as `/db/_design/d/_view/v`, and so are these.
         if second == "_partition" {
             match (segments.next(), segments.next()) {
-                (Some(_), Some(inner)) if inner == "_design" => second = inner,
+                (Some(_), Some(inner)) if matches!(&*inner, "_design" | "_all_docs" | "_find") => second = inner,
                 _ => return Self::Other { db },
             }
         }
@@ -115,7 +162,15 @@ impl Route {
         }
         match &*second {
             "_changes" => Self::Changes { db },
-            "_bulk_docs" if segments.next().is_none() => Self::BulkDocs { db },
+            "_bulk_docs" | "_bulk_get" | "_find" if segments.next().is_some() => Self::Other { db },
+            "_bulk_docs" => Self::BulkDocs { db },
+            "_bulk_get" => Self::BulkGet { db },
+            "_find" => Self::Find { db },
+            "_all_docs" => match (segments.next(), segments.next()) {
+                (None, _) => Self::AllDocs { db },
+                (Some(queries), None) if queries == "queries" => Self::AllDocsQueries { db },
+                _ => Self::Other { db },
+            },
             "_local" => match (segments.next(), segments.next()) {
                 (Some(name), None) => Self::Local {
                     db,
@@ -130,6 +185,7 @@ impl Route {
                     id: format!("_design/{name}"),
                 },
                 (Some(_), Some(action)) if action == "_update" => update_handler(db, segments),
+                (Some(name), Some(action)) if action == "_view" => view(db, format!("_design/{name}"), segments),
                 (Some(_), Some(action)) if is_design_action(&action) => Self::Other { db },
                 (Some(name), Some(_)) => Self::Attachment {
                     db,
@@ -163,7 +219,7 @@ impl Route {
     /// The database, if the path is in one.
     pub fn db(&self) -> Option<&str> {
         match self {
-            Self::Server => None,
+            Self::Root | Self::Replicate | Self::Server => None,
             Self::Database { db }
             | Self::PostDocument { db }
             | Self::Document { db, .. }
@@ -173,13 +229,27 @@ impl Route {
             | Self::BulkDocs { db }
             | Self::Changes { db }
             | Self::UpdateHandler { db, .. }
+            | Self::AllDocs { db }
+            | Self::AllDocsQueries { db }
+            | Self::Find { db }
+            | Self::BulkGet { db }
+            | Self::View { db, .. }
+            | Self::ViewQueries { db, .. }
             | Self::Other { db } => Some(db),
         }
+    }
+
+    /// Whether the path is in a database of replication jobs: `_replicator`, or `any/_replicator`.
+    pub fn is_replicator(&self) -> bool {
+        self.db()
+            .is_some_and(|db| db == "_replicator" || db.ends_with("/_replicator"))
     }
 
     /// For logs and metrics: the kind of endpoint, never a name or an id.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Root => "root",
+            Self::Replicate => "replicate",
             Self::Server => "server",
             Self::Database { .. } => "database",
             Self::PostDocument { .. } => "post_document",
@@ -190,6 +260,10 @@ impl Route {
             Self::BulkDocs { .. } => "bulk_docs",
             Self::Changes { .. } => "changes",
             Self::UpdateHandler { .. } => "update_handler",
+            Self::AllDocs { .. } | Self::AllDocsQueries { .. } => "all_docs",
+            Self::Find { .. } => "find",
+            Self::BulkGet { .. } => "bulk_get",
+            Self::View { .. } | Self::ViewQueries { .. } => "view",
             Self::Other { .. } => "other",
         }
     }
@@ -265,11 +339,27 @@ fn update_handler<'a>(db: String, mut rest: impl Iterator<Item = Cow<'a, str>>) 
     }
 }
 
+fn view<'a>(db: String, design: String, mut rest: impl Iterator<Item = Cow<'a, str>>) -> Route {
+    match (rest.next(), rest.next(), rest.next()) {
+        (Some(view), None, _) => Route::View {
+            db,
+            design,
+            view: view.into_owned(),
+        },
+        (Some(view), Some(queries), None) if queries == "queries" => Route::ViewQueries {
+            db,
+            design,
+            view: view.into_owned(),
+        },
+        _ => Route::Other { db },
+    }
+}
+
 /// Any other `_name` there is an attachment (`bad_action_req`).
 fn is_design_action(action: &str) -> bool {
     matches!(
         action,
-        "_view" | "_show" | "_list" | "_info" | "_rewrite" | "_search" | "_search_info" | "_nouveau" | "_nouveau_info"
+        "_show" | "_list" | "_info" | "_rewrite" | "_search" | "_search_info" | "_nouveau" | "_nouveau_info"
     )
 }
 

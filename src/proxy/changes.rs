@@ -20,7 +20,7 @@ use crate::{
         Selector,
         route::{METHOD_OVERRIDE, query_pairs},
     },
-    schema::AppManifest,
+    schema::{AppManifest, Filter},
     upstream::{Upstream, body},
 };
 
@@ -32,7 +32,7 @@ const JSON: &str = "application/json";
 /// ours. Any other is refused: CouchDB takes one filter only. What CouchDB would refuse is left to it, or refused in
 /// its words where the body has to be understood first.
 pub(super) async fn forward(upstream: &Upstream, call: Call, app: &AppManifest, limit: usize) -> Answer {
-    let Some(selector) = &app.selector else {
+    let Some(selector) = app.replicates.as_ref().map(Filter::selector) else {
         return pass(upstream, call).await;
     };
     let filter = filter(call.parts.uri.query().unwrap_or_default());

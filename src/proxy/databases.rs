@@ -26,9 +26,11 @@ impl Databases {
             .map_err(InvalidPattern)
     }
 
-    /// Whether this one is among them. CouchDB's own (`_users`, `_replicator`) never are.
+    /// Whether this one is among them. CouchDB's own never are: those of a server, and `any/_users`, `any/_replicator`
+    /// (`couch_db:is_system_db_name`).
     pub fn contains(&self, db: &str) -> bool {
-        !db.is_empty() && !db.starts_with('_') && self.0.as_ref().is_some_and(|regex| regex.is_match(db))
+        let is_system = db.starts_with('_') || db.ends_with("/_users") || db.ends_with("/_replicator");
+        !db.is_empty() && !is_system && self.0.as_ref().is_some_and(|regex| regex.is_match(db))
     }
 }
 
@@ -48,6 +50,8 @@ mod tests {
         assert!(!Databases::default().contains("todo"));
         let all = Databases::new(["*"]).unwrap();
         assert!(all.contains("anything"));
-        assert!(!all.contains("_users") && !all.contains(""));
+        for name in ["", "_users", "mine/_users", "mine/_replicator"] {
+            assert!(!all.contains(name), "{name}");
+        }
     }
 }

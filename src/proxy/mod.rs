@@ -78,7 +78,7 @@ pub struct Call {
     pub route: Route,
     /// Whether it is in one of the configured databases.
     pub versioned: bool,
-    /// The manifest of the declared version: none if undeclared, and outside the configured databases.
+    /// The manifest of the declared version: none if undeclared, and where versions do not count.
     pub app: Option<Arc<AppManifest>>,
 }
 

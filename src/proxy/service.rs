@@ -48,7 +48,7 @@ impl Proxy {
             Undeclared::Default(app) => Some(settings.apps.resolve(&app.to_string())?.clone()),
             Undeclared::Pass | Undeclared::Reject => None,
         };
-        let filters = settings.apps.iter().any(|app| app.selector.is_some());
+        let filters = settings.apps.iter().any(|app| app.replicates.is_some());
         Ok(Self {
             settings,
             upstream,
@@ -64,6 +64,7 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output 
     if matches!(call.route, Route::Changes { .. } | Route::Server) {
         mark_live(&mut call);
     }
+    // A route a line: what has to be looked into, and by whom.
     match call.route {
         Route::Changes { .. } if call.versioned && proxy.filters => changes(proxy, call).boxed().left_future(),
         _ if call.versioned && call.route.writes(&call.method) => {

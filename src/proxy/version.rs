@@ -14,8 +14,9 @@ use crate::{
 
 /// Parses a request once, for all that follows.
 ///
-/// Fails if it is in a configured database and its version is wrong or, where demanded, missing. A preflight never
-/// has one: browsers send it without the headers it asks for.
+/// Fails if a version is declared wrongly where it counts: in the configured databases, for jobs of replication and for
+/// what the server says of itself; or if it is missing where it is demanded, in the databases alone. A preflight never has one:
+/// browsers send it without the headers it asks for.
 pub(super) fn understand(proxy: &Proxy, request: Request<Body>, preflight: bool) -> Result<Call, Error> {
     let (mut parts, body) = request.into_parts();
     let method = effective_method(&parts.method, &parts.headers);
@@ -24,10 +25,15 @@ pub(super) fn understand(proxy: &Proxy, request: Request<Body>, preflight: bool)
     let versioned = proxy.settings.databases.contains(db);
     let span = Span::current();
     span.record("route", route.kind()).record("db", db);
-    let app = if versioned && !preflight {
-        declared(proxy, &parts.headers)?.cloned()
-    } else {
+    let concerns = versioned || matches!(route, Route::Root | Route::Replicate) || route.is_replicator();
+    let app = if !concerns || preflight {
         None
+    } else if let Some(app) = declared(proxy, &parts.headers)? {
+        Some(app.clone())
+    } else if versioned {
+        undeclared(proxy)?.cloned()
+    } else {
+        proxy.default_app.clone()
     };
     if let Some(app) = &app {
         span.record("app", tracing::field::display(app));
@@ -56,9 +62,7 @@ fn declared<'a>(proxy: &'a Proxy, headers: &http::HeaderMap) -> Result<Option<&'
     let name = &proxy.settings.version_header;
     let ambiguous = || Error::AmbiguousVersion(name.to_string());
     let mut values = headers.get_all(name).iter();
-    let Some(first) = values.next() else {
-        return undeclared(proxy);
-    };
+    let Some(first) = values.next() else { return Ok(None) };
     if values.any(|value| value != first) {
         return Err(ambiguous());
     }

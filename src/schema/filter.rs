@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{ClassId, Manifest, Newer, Registry};
-use crate::couch::Selector;
+use super::{Manifest, Registry, Scope};
+use crate::{couch::Selector, schema::ClassId};
 
 /// What follows from a manifest: the classes its clients are not sent.
 ///
@@ -13,15 +13,21 @@ use crate::couch::Selector;
 /// all plain documents, design documents and bare tombstones; deletes would never replicate.
 #[derive(Clone, Debug)]
 pub struct Filter {
+    classes: Excluded,
+    selector: Selector,
+}
+
+#[derive(Clone, Debug)]
+struct Excluded {
     registry: Arc<Registry>,
     /// By class.
     is_excluded: Vec<bool>,
 }
 
 impl Filter {
-    /// Excludes, of each schema the manifest depends on, the classes older than those it accepts; with
-    /// [`Newer::Withhold`] the newer ones too. A range that no class satisfies excludes nothing.
-    pub fn new(registry: Arc<Registry>, manifest: &Manifest) -> Self {
+    /// Excludes, of each schema the manifest depends on, the classes outside this scope. A range that no class satisfies
+    /// excludes nothing. None if nothing is excluded at all.
+    pub fn new(registry: Arc<Registry>, manifest: &Manifest, scope: Scope) -> Option<Self> {
         let mut is_excluded = vec![false; registry.classes().count()];
         for (schema, range) in &manifest.dependencies {
             let of_schema: Vec<_> = registry
@@ -38,21 +44,38 @@ impl Filter {
                 continue;
             };
             for (id, class) in of_schema.into_iter().filter(|(_, class)| !is_current(class)) {
-                is_excluded[id.0] = class.name.major < newest || manifest.newer == Newer::Withhold;
+                is_excluded[id.0] = match scope {
+                    Scope::All => false,
+                    Scope::CurrentAndNewer => class.name.major < newest,
+                    Scope::Exact => true,
+                };
             }
         }
-        Self { registry, is_excluded }
+        let classes = Excluded { registry, is_excluded };
+        let selector = classes.selector()?;
+        Some(Self { classes, selector })
     }
 
     /// Whether clients are sent this document. All that is of no class passes.
     pub fn admits(&self, doc_id: &str) -> bool {
-        self.registry
-            .classify(doc_id)
-            .is_none_or(|(class, _)| !self.is_excluded[class.0])
+        let class = self.classes.registry.classify(doc_id);
+        class.is_none_or(|(class, _)| !self.classes.is_excluded[class.0])
     }
 
-    /// The same as a Mango selector; none if nothing is excluded.
-    pub fn selector(&self) -> Option<Selector> {
+    /// The same as a Mango selector.
+    pub fn selector(&self) -> &Selector {
+        &self.selector
+    }
+
+    /// A short name of what is excluded, the same for every manifest that excludes the same: eight hex digits.
+    pub fn tag(&self) -> &str {
+        self.selector.tag()
+    }
+}
+
+impl Excluded {
+    /// None if nothing is excluded.
+    fn selector(&self) -> Option<Selector> {
         let conditions = self.conditions(&self.topmost(None, true));
         if conditions.is_empty() {
             return None;
@@ -60,11 +83,6 @@ impl Filter {
         // Maps with text for keys always become JSON.
         let json = serde_json::value::to_raw_value(&all_of(conditions)).ok()?;
         Some(Selector::new(json.into()))
-    }
-
-    /// Whether clients are kept from this class.
-    pub fn excludes(&self, class: ClassId) -> bool {
-        self.is_excluded[class.0]
     }
 
     /// What an id has to fulfil not to be of these classes, nested patterns heeded. An id is of the class with the most
@@ -129,9 +147,6 @@ mod tests {
     use super::*;
     use crate::schema::{Class, ClassName, IdPattern, pattern::DEFAULT};
 
-    const SEAMLESS: &str = "seamless";
-    const WITHHOLD: &str = "withhold";
-
     fn registry(classes: &[(&str, &str)]) -> Arc<Registry> {
         let class = |(name, pattern): &(&str, &str)| {
             let name: ClassName = name.parse().unwrap();
@@ -152,29 +167,31 @@ mod tests {
         ])
     }
 
-    fn filter(registry: &Arc<Registry>, range: &str, newer: &str) -> Filter {
-        let manifest = json!({"name": "a", "version": "1.0.0", "newer": newer,
+    fn filter(registry: &Arc<Registry>, range: &str, scope: Scope) -> Option<Filter> {
+        let manifest = json!({"name": "a", "version": "1.0.0",
             "dependencies": {"todo-item": range, "settings": "^1.0.0"}});
-        Filter::new(registry.clone(), &serde_json::from_value(manifest).unwrap())
+        Filter::new(registry.clone(), &serde_json::from_value(manifest).unwrap(), scope)
     }
 
-    fn matches(selector: Option<&Selector>, id: &str) -> bool {
-        selector.is_none_or(|selector| {
-            let selector = serde_json::from_str(selector.json().get()).unwrap();
-            let selector = rouchdb_query::CompiledSelector::new(&selector);
-            selector.unwrap().matches(&json!({"_id": id}))
-        })
+    fn matches(filter: &Filter, id: &str) -> bool {
+        let selector = serde_json::from_str(filter.selector().json().get()).unwrap();
+        let selector = rouchdb_query::CompiledSelector::new(&selector);
+        selector.unwrap().matches(&json!({"_id": id}))
     }
 
     #[test]
     fn older_classes_are_kept_away() {
         let registry = todo(DEFAULT);
-        assert!(filter(&registry, "^1.0.0", SEAMLESS).selector().is_none());
+        assert!(filter(&registry, "^1.0.0", Scope::CurrentAndNewer).is_none());
+        assert!(filter(&registry, "^3.0.0", Scope::All).is_none());
         assert_eq!(
-            filter(&registry, "^2.0.0", SEAMLESS).selector().unwrap().to_string(),
+            filter(&registry, "^2.0.0", Scope::CurrentAndNewer)
+                .unwrap()
+                .selector()
+                .to_string(),
             r#"{"_id":{"$not":{"$regex":"(?s)^(?:todo\\-item:.+:v:1)\\z"}}}"#
         );
-        let two = filter(&registry, "^2.0.0", WITHHOLD);
+        let two = filter(&registry, "^2.0.0", Scope::Exact).unwrap();
         let admitted = |id: &&str| two.admits(id);
         let ids = [
             "todo-item:a:v:1",
@@ -191,16 +208,15 @@ mod tests {
     #[test]
     fn a_wide_range_keeps_all_that_it_accepts() {
         let registry = todo(DEFAULT);
-        let both = filter(&registry, ">=2.0.0, <4.0.0", SEAMLESS);
+        let both = filter(&registry, ">=2.0.0, <4.0.0", Scope::CurrentAndNewer).unwrap();
         assert!(!both.admits("todo-item:a:v:1"));
         assert!(both.admits("todo-item:a:v:2") && both.admits("todo-item:a:v:3"));
-        assert!(filter(&registry, "^9.0.0", WITHHOLD).selector().is_none());
+        assert!(filter(&registry, "^9.0.0", Scope::Exact).is_none());
     }
 
     #[test]
     fn what_lies_within_an_excluded_pattern_passes() {
-        let filter = filter(&todo("todo-item:{key}"), "^2.0.0", SEAMLESS);
-        let selector = filter.selector().unwrap();
+        let filter = filter(&todo("todo-item:{key}"), "^2.0.0", Scope::CurrentAndNewer).unwrap();
         for (id, passes) in [
             ("todo-item:a", false),
             ("todo-item:a:v:2", true),
@@ -211,7 +227,7 @@ mod tests {
             ("_design/todo-item:a", true),
         ] {
             assert_eq!(filter.admits(id), passes, "{id}");
-            assert_eq!(matches(Some(&selector), id), passes, "{id}");
+            assert_eq!(matches(&filter, id), passes, "{id}");
         }
     }
 
@@ -233,13 +249,13 @@ mod tests {
         fn the_selector_says_the_same(
             parts in proptest::collection::vec(proptest::sample::select(vec!["t", ":", "a", "b", ":v:", "todo-item", "1", "2", "\n", "."]), 0..9),
             range in proptest::sample::select(vec!["^1", "^2", "^3", "^4", "^5", ">=2, <5", "*"]),
-            newer in proptest::sample::select(vec![SEAMLESS, WITHHOLD]),
+            scope in proptest::sample::select(vec![Scope::CurrentAndNewer, Scope::Exact]),
         ) {
             let id = parts.concat();
             for registry in [nested(), todo(DEFAULT), todo("todo-item:{key}")] {
-                let filter = filter(&registry, range, newer);
-                let selector = filter.selector();
-                prop_assert_eq!(matches(selector.as_ref(), &id), filter.admits(&id), "{} {:?}", id, selector);
+                if let Some(filter) = filter(&registry, range, scope) {
+                    prop_assert_eq!(matches(&filter, &id), filter.admits(&id), "{} {:?}", id, filter.selector());
+                }
             }
         }
     }

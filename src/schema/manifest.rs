@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 use semver::{Version, VersionReq};
 use serde::Deserialize;
 
-use crate::couch::Selector;
+use super::Filter;
 
 /// `{"name":"todo-app","version":"2.0.0","dependencies":{"todo-item":"^2.0.0"}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -33,6 +33,29 @@ pub enum Newer {
     Withhold,
 }
 
+/// Which of the classes of a schema a client sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Those of every version.
+    #[default]
+    All,
+    /// Those its range accepts, and newer ones.
+    CurrentAndNewer,
+    /// Those its range accepts.
+    Exact,
+}
+
+impl Newer {
+    /// What a client replicates.
+    pub fn scope(self) -> Scope {
+        match self {
+            Self::Seamless => Scope::CurrentAndNewer,
+            Self::Withhold => Scope::Exact,
+        }
+    }
+}
+
 /// An app and one of its versions, written `todo-app@2.0.0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppVersion {
@@ -52,8 +75,8 @@ pub struct InvalidAppVersion(pub String);
 pub struct AppManifest {
     /// As declared.
     pub manifest: Manifest,
-    /// What its clients see of `_changes`; none if they see everything.
-    pub selector: Option<Selector>,
+    /// What its clients see of `_changes`, and so replicate; none if they see everything.
+    pub replicates: Option<Filter>,
 }
 
 /// Every manifest, by app, oldest first.
@@ -118,7 +141,7 @@ impl fmt::Display for AppManifest {
 }
 
 impl Apps {
-    /// Each manifest with the selector that follows from it.
+    /// Each manifest with what follows from it.
     pub fn new(manifests: impl IntoIterator<Item = AppManifest>) -> Result<Self, DuplicateManifest> {
         let mut apps = BTreeMap::<String, Vec<Arc<AppManifest>>>::new();
         for app in manifests {
@@ -207,7 +230,7 @@ mod tests {
             };
             AppManifest {
                 manifest,
-                selector: None,
+                replicates: None,
             }
         };
         Apps::new(versions.iter().map(manifest)).unwrap()

@@ -9,7 +9,7 @@ pub mod registry;
 
 pub use class::{Class, ClassId, ClassName, InvalidClassName};
 pub use filter::Filter;
-pub use manifest::{AppManifest, AppVersion, Apps, Manifest, Newer, VersionError};
+pub use manifest::{AppManifest, AppVersion, Apps, Manifest, Newer, Scope, VersionError};
 pub use pattern::{IdPattern, InvalidPattern};
 pub use registry::{Direction, Place, Registry, Step};
 

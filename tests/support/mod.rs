@@ -5,12 +5,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chesterfield::{
-    couch::Selector,
     proxy::{Databases, Passing, Proxy, Settings, Writes, serve},
-    schema::{AppManifest, Apps, Manifest},
+    schema::{AppManifest, Apps, Class, ClassName, Filter, IdPattern, Manifest, Registry, pattern},
     upstream::{self, Timeouts, Upstream},
 };
-use serde_json::{json, value::RawValue};
+use semver::Version;
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -29,19 +29,27 @@ pub async fn soon<F: Future>(future: F) -> F::Output {
 }
 
 /// What version 2 of the todo app sees.
-pub const SELECTOR: &str = r#"{"_id":{"$not":{"$regex":"^(?:todo-item:.*:v:1)$"}}}"#;
+pub const SELECTOR: &str = r#"{"_id":{"$not":{"$regex":"(?s)^(?:todo\\-item:.+:v:1)\\z"}}}"#;
 
 /// Version 1 sees everything, version 2 no longer what version 1 wrote.
 pub fn todo_apps() -> Apps {
-    let app = |version: &str, selector: Option<&str>| {
-        let manifest = json!({ "name": "todo-app", "version": version, "dependencies": {} });
-        let selector = selector.map(|json| Selector::new(RawValue::from_string(json.to_owned()).unwrap().into()));
+    let class = |major: u64| {
+        let name: ClassName = format!("todo-item@{major}").parse().unwrap();
+        let pattern = IdPattern::new(pattern::DEFAULT, &name).unwrap();
+        let version = Version::new(major, 0, 0);
+        Class { name, version, pattern }
+    };
+    let registry = Arc::new(Registry::new(vec![class(1), class(2)], vec![]).unwrap());
+    let app = |major: u64| {
+        let manifest = json!({ "name": "todo-app", "version": format!("{major}.0.0"),
+            "dependencies": { "todo-item": format!("^{major}") } });
+        let manifest: Manifest = serde_json::from_value(manifest).unwrap();
         AppManifest {
-            manifest: serde_json::from_value::<Manifest>(manifest).unwrap(),
-            selector,
+            replicates: Filter::new(registry.clone(), &manifest, manifest.newer.scope()),
+            manifest,
         }
     };
-    Apps::new([app("1.0.0", None), app("2.0.0", Some(SELECTOR))]).unwrap()
+    Apps::new([app(1), app(2)]).unwrap()
 }
 
 /// The todo app, on the database `todo`.

@@ -27,7 +27,7 @@ fn spellings_from_the_transcripts() {
     ] {
         assert_eq!(get(path), a, "{path}");
     }
-    assert_eq!(get("/tr_root/%5Fall_docs"), Route::Other { db: "tr_root".into() });
+    assert_eq!(get("/tr_root/%5Fall_docs"), Route::AllDocs { db: "tr_root".into() });
     assert_eq!(get("/tr_root/_bulk_docs/"), Route::BulkDocs { db: "tr_root".into() });
     assert_eq!(
         get("/tr_root/_local%2Fx"),
@@ -100,7 +100,17 @@ fn design_documents_and_their_functions() {
     assert_eq!(get("/d/_design/x/_update/f/a%2Fb/c"), update(Some("a/b/c")));
     assert_eq!(get("/d/_partition/p/_design/x/_update/f/id"), update(Some("id")));
     assert_eq!(get("/d/_design/x/_update"), Route::Other { db: db() });
-    assert_eq!(get("/d/_design/x/_view/v"), Route::Other { db: db() });
+    let (design, view) = ("_design/x".to_owned(), "v".to_owned());
+    assert_eq!(
+        get("/d/_partition/p/_design/x/_view/v/queries"),
+        Route::ViewQueries {
+            db: db(),
+            design: design.clone(),
+            view: view.clone()
+        }
+    );
+    assert_eq!(get("/d/_design/x/_view/v"), Route::View { db: db(), design, view });
+    assert_eq!(get("/d/_design/x/_view"), Route::Other { db: db() });
     assert_eq!(
         get("/d/_design/x/logo.png"),
         Route::Attachment {
@@ -112,14 +122,14 @@ fn design_documents_and_their_functions() {
 
 #[test]
 fn what_lies_outside_databases() {
-    for path in ["/", "", "//", "/_all_dbs", "/%5Fsession", "/_up/", "*"] {
-        let expected = if path == "*" {
-            Route::Database { db: "*".into() }
-        } else {
-            Route::Server
-        };
-        assert_eq!(get(path), expected, "{path}");
+    for path in ["/_all_dbs", "/%5Fsession", "/_up/", "/_replicate/x"] {
+        assert_eq!(get(path), Route::Server, "{path}");
     }
+    for path in ["/", "", "//"] {
+        assert_eq!(get(path), Route::Root, "{path}");
+    }
+    assert_eq!(get("/_replicate/"), Route::Replicate);
+    assert_eq!(get("*"), Route::Database { db: "*".into() });
     assert_eq!(
         get("/_users/org.couchdb.user:a"),
         document("_users", "org.couchdb.user:a")
@@ -129,7 +139,12 @@ fn what_lies_outside_databases() {
         Route::PostDocument { db: "d".into() }
     );
     assert_eq!(get("/d/_local"), Route::Other { db: "d".into() });
-    assert_eq!(get("/d/_bulk_docs/x"), Route::Other { db: "d".into() });
+    for path in ["/d/_bulk_docs/x", "/d/_find/x", "/d/_all_docs/x", "/d/_partition/p"] {
+        assert_eq!(get(path), Route::Other { db: "d".into() }, "{path}");
+    }
+    for path in ["/d/_find", "/d/_partition/p/_find/"] {
+        assert_eq!(get(path), Route::Find { db: "d".into() }, "{path}");
+    }
 }
 
 #[test]
