@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod changes;
+mod checkpoint;
 mod cors;
 mod databases;
 mod encoding;

@@ -1,11 +1,11 @@
-//! From a route to what is done with it: pass, write or changes.
+//! From a route to what is done with it: pass, write, changes or checkpoint.
 
 use std::sync::Arc;
 
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::{Method, Response};
 
-use super::{Call, Error, Settings, Undeclared, changes, version};
+use super::{Call, Error, Settings, Undeclared, changes, checkpoint, version};
 use crate::{
     couch::{Route, route::query_pairs},
     schema::{AppManifest, VersionError},
@@ -67,6 +67,7 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output 
     // A route a line: what has to be looked into, and by whom.
     match call.route {
         Route::Changes { .. } if call.versioned && proxy.filters => changes(proxy, call).boxed().left_future(),
+        _ if checkpoint::filter(&call).is_some() => checkpoint::forward(proxy, call).boxed().left_future(),
         _ if call.versioned && call.route.writes(&call.method) => {
             async move { proxy.writes.forward(call).await }.boxed().left_future()
         }
