@@ -16,6 +16,8 @@ mod cors;
 mod databases;
 mod encoding;
 mod headers;
+mod lifecycle;
+mod prefix;
 pub mod respond;
 pub mod server;
 mod service;
@@ -25,6 +27,7 @@ mod version;
 pub mod writes;
 
 pub use databases::{Databases, InvalidPattern};
+pub use lifecycle::Retirement;
 pub use respond::Error;
 pub use server::serve;
 pub use service::{Answer, Passing, Proxy, Writes};
@@ -36,6 +39,10 @@ pub struct Settings {
     pub version_header: HeaderName,
     /// What becomes of a client that declares none.
     pub undeclared: Undeclared,
+    /// The same, in these databases; the first that fits counts.
+    pub undeclared_in: Vec<(Databases, Undeclared)>,
+    /// What becomes of a client whose version is past its end.
+    pub retirement: Retirement,
     /// The databases that hold documents in versions; all others are untouched.
     pub databases: Databases,
     /// All manifests.
@@ -69,7 +76,8 @@ pub struct Timeouts {
 
 /// A request that is understood.
 pub struct Call {
-    /// Its head, in origin form, without hop-by-hop headers and without the version header.
+    /// Its head, in origin form, without hop-by-hop headers and without what declares the version: the header, or the
+    /// beginning of the path.
     pub parts: request::Parts,
     /// Its body, not yet read.
     pub body: Body,
@@ -95,6 +103,8 @@ impl Default for Settings {
         Self {
             version_header: HeaderName::from_static("app-version"),
             undeclared: Undeclared::default(),
+            undeclared_in: Vec::new(),
+            retirement: Retirement::default(),
             databases: Databases::default(),
             apps: Apps::default(),
             filter_limit: 1 << 20,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::{Method, Response};
 
-use super::{Call, Error, Settings, Undeclared, changes, checkpoint, version};
+use super::{Call, Databases, Error, Settings, changes, checkpoint, version::Fallback};
 use crate::{
     couch::{Route, route::query_pairs},
-    schema::{AppManifest, VersionError},
+    schema::VersionError,
     upstream::{Body, LiveFeed, Upstream},
 };
 
@@ -29,10 +29,12 @@ pub struct Proxy {
     pub(super) settings: Settings,
     pub(super) upstream: Upstream,
     pub(super) writes: Arc<dyn Writes>,
-    /// What [`Undeclared::Default`] resolves to.
-    pub(super) default_app: Option<Arc<AppManifest>>,
+    /// What is made of clients that declare no version, by database, and in all others.
+    fallbacks: (Vec<(Databases, Fallback)>, Fallback),
     /// Whether any app sees less than another.
-    pub(super) filters: bool,
+    filters: bool,
+    /// Whether any app ends.
+    ends: bool,
 }
 
 impl Writes for Passing {
@@ -42,20 +44,37 @@ impl Writes for Passing {
 }
 
 impl Proxy {
-    /// Fails if the default app version has no manifest.
+    /// Fails if a default app version has no manifest.
     pub fn new(settings: Settings, upstream: Upstream, writes: Arc<dyn Writes>) -> Result<Self, VersionError> {
-        let default_app = match &settings.undeclared {
-            Undeclared::Default(app) => Some(settings.apps.resolve(&app.to_string())?.clone()),
-            Undeclared::Pass | Undeclared::Reject => None,
-        };
+        let by_database = settings
+            .undeclared_in
+            .iter()
+            .map(|(databases, undeclared)| Ok((databases.clone(), Fallback::new(&settings, undeclared)?)));
+        let by_database = by_database.collect::<Result<_, VersionError>>()?;
+        let fallbacks = (by_database, Fallback::new(&settings, &settings.undeclared)?);
         let filters = settings.apps.iter().any(|app| app.replicates.is_some());
+        let ends = settings.apps.iter().any(|app| app.manifest.ends());
         Ok(Self {
             settings,
             upstream,
             writes,
-            default_app,
+            fallbacks,
             filters,
+            ends,
         })
+    }
+
+    /// What is made of a client that declares no version, in this database.
+    pub(super) fn fallback(&self, db: &str) -> &Fallback {
+        let (by_database, others) = &self.fallbacks;
+        let of = |(databases, _): &&(Databases, _)| databases.contains(db);
+        by_database.iter().find(of).map_or(others, |(_, fallback)| fallback)
+    }
+
+    /// Whether an answer of this route depends on the app version.
+    pub(super) fn varies(&self, route: &Route) -> bool {
+        let is_filtered = matches!(route, Route::Root | Route::Local { .. } | Route::Changes { .. });
+        self.ends || (self.filters && is_filtered)
     }
 }
 
@@ -76,12 +95,10 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output 
 }
 
 async fn changes(proxy: Arc<Proxy>, call: Call) -> Answer {
-    let mut answer = match call.app.clone() {
-        Some(app) => changes::forward(&proxy.upstream, call, &app, proxy.settings.filter_limit).await?,
-        None => pass(&proxy.upstream, call).await?,
-    };
-    version::vary(&proxy, &mut answer);
-    Ok(answer)
+    match call.app.clone() {
+        Some(app) => changes::forward(&proxy.upstream, call, &app, proxy.settings.filter_limit).await,
+        None => pass(&proxy.upstream, call).await,
+    }
 }
 
 /// Streams both ways and looks at nothing.

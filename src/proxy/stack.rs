@@ -69,18 +69,28 @@ fn forwarded(mut inner: impl Layer<Request<Body>, Error>, peer: Peer) -> impl La
 fn understood(mut inner: impl Layer<Call, Error>, proxy: Arc<Proxy>) -> impl Layer<Request<Body>, Error> {
     service_fn(move |mut request: Request<Body>| {
         let preflight = cors::hide(&mut request, &proxy.settings.version_header);
-        match version::understand(&proxy, request, preflight) {
+        let mut remarks = version::Remarks::default();
+        match version::understand(&proxy, request, preflight, &mut remarks) {
             Ok(call) if preflight => {
                 let header = proxy.settings.version_header.clone();
                 Either::Left(Either::Left(
                     inner.call(call).map_ok(move |answer| cors::show(answer, &header)),
                 ))
             }
-            Ok(call) => Either::Left(Either::Right(inner.call(call))),
+            Ok(call) if remarks.is_empty() => Either::Left(Either::Right(inner.call(call))),
+            Ok(call) => {
+                let proxy = proxy.clone();
+                let answer = inner.call(call).map(move |answer| {
+                    let mut answer = answer.unwrap_or_else(|error| respond::error(&error));
+                    remarks.add(&proxy, &mut answer);
+                    Ok(answer)
+                });
+                Either::Right(Either::Left(answer))
+            }
             Err(error) => {
                 let mut answer = respond::error(&error);
-                version::vary(&proxy, &mut answer);
-                Either::Right(ready(Ok(answer)))
+                remarks.add(&proxy, &mut answer);
+                Either::Right(Either::Right(ready(Ok(answer))))
             }
         }
     })

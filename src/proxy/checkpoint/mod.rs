@@ -3,8 +3,6 @@
 //! A replicator keeps how far it has come under an id that knows nothing of the filter of an app version. If a client came back
 //! with another filter, it would go on from where the first ended and never see what that had left out. So both are told
 //! apart by the tag of the filter, and not by the app version: an update that sees the same goes on where it was.
-//!
-//! Which of two answers a client gets depends on the version it declares, here as in `_changes`.
 
 mod json;
 mod names;
