@@ -10,6 +10,9 @@ mod couch;
 mod npm;
 
 use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
     process::Command,
     sync::{Arc, Mutex},
     thread,
@@ -40,6 +43,30 @@ fn tell(story: &str, proxies: &[String], couch: &str) -> Result<(), String> {
 fn before_one_proxy(story: &str) {
     let couch = couch::url();
     let proxy = Chesterfield::serve(couch.as_deref().unwrap_or("embedded"));
+    let couch = couch.unwrap_or_else(|| proxy.url());
+    if let Err(failure) = tell(story, &[proxy.url()], &couch) {
+        panic!("{failure}\nThe proxy said:\n{}", proxy.log());
+    }
+}
+
+/// Before a proxy whose version 2 is sent nothing newer.
+fn before_a_withholding_proxy(story: &str) {
+    let schemas = tempfile::tempdir().unwrap();
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    fs::create_dir(schemas.path().join("apps")).unwrap();
+    for part in ["classes", "lenses"] {
+        symlink(ours.join(part), schemas.path().join(part)).unwrap();
+    }
+    for entry in fs::read_dir(ours.join("apps")).unwrap() {
+        let path = entry.unwrap().path();
+        let withhold = r#""version": "2.0.0", "newer": "withhold","#;
+        let manifest = fs::read_to_string(&path)
+            .unwrap()
+            .replace(r#""version": "2.0.0","#, withhold);
+        fs::write(schemas.path().join("apps").join(path.file_name().unwrap()), manifest).unwrap();
+    }
+    let couch = couch::url();
+    let proxy = Chesterfield::serve_with(couch.as_deref().unwrap_or("embedded"), schemas.path());
     let couch = couch.unwrap_or_else(|| proxy.url());
     if let Err(failure) = tell(story, &[proxy.url()], &couch) {
         panic!("{failure}\nThe proxy said:\n{}", proxy.log());
@@ -100,6 +127,36 @@ fn hundreds_of_offline_revisions_are_pushed_at_once() {
 #[test]
 fn attachments_stay_with_their_document() {
     before_one_proxy("attachments");
+}
+
+#[test]
+fn an_update_fetches_what_is_missing() {
+    before_one_proxy("updated");
+}
+
+#[test]
+fn who_returns_to_an_older_version_gets_the_older_documents() {
+    before_one_proxy("returned");
+}
+
+#[test]
+fn what_was_withheld_comes_with_the_update() {
+    before_a_withholding_proxy("withheld");
+}
+
+#[test]
+fn an_update_that_sees_the_same_goes_on_where_it_was() {
+    before_one_proxy("patched");
+}
+
+#[test]
+fn who_may_not_write_checkpoints_misses_nothing() {
+    let way = Couch::guarded();
+    let couch = credited(&way.url());
+    let proxy = Chesterfield::serve(&couch);
+    if let Err(failure) = tell("read_only", &[proxy.url()], &couch) {
+        panic!("{failure}\nThe proxy said:\n{}", proxy.log());
+    }
 }
 
 #[test]
