@@ -20,6 +20,7 @@ use std::{
 
 use binary::Chesterfield;
 use couch::{Couch, Death, credited};
+use serde_json::{Value, json};
 
 /// Lets a story happen before these proxies; `couch`, with credentials, is for what passes them by.
 fn tell(story: &str, proxies: &[String], couch: &str) -> Result<(), String> {
@@ -41,29 +42,27 @@ fn tell(story: &str, proxies: &[String], couch: &str) -> Result<(), String> {
 
 /// Before one proxy, with the store embedded in it if there is no CouchDB.
 fn before_one_proxy(story: &str) {
-    let couch = couch::url();
-    let proxy = Chesterfield::serve(couch.as_deref().unwrap_or("embedded"));
-    let couch = couch.unwrap_or_else(|| proxy.url());
-    if let Err(failure) = tell(story, &[proxy.url()], &couch) {
-        panic!("{failure}\nThe proxy said:\n{}", proxy.log());
-    }
+    before_a_proxy_with(&[], story);
 }
 
-/// Before a proxy whose version 2 is sent nothing newer.
-fn before_a_withholding_proxy(story: &str) {
+/// Before a proxy with these manifests beside, or in place of, the usual ones.
+fn before_a_proxy_with(manifests: &[Value], story: &str) {
     let schemas = tempfile::tempdir().unwrap();
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    fs::create_dir(schemas.path().join("apps")).unwrap();
+    let (ours, apps) = (
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas"),
+        schemas.path().join("apps"),
+    );
+    fs::create_dir(&apps).unwrap();
     for part in ["classes", "lenses"] {
         symlink(ours.join(part), schemas.path().join(part)).unwrap();
     }
     for entry in fs::read_dir(ours.join("apps")).unwrap() {
-        let path = entry.unwrap().path();
-        let withhold = r#""version": "2.0.0", "newer": "withhold","#;
-        let manifest = fs::read_to_string(&path)
-            .unwrap()
-            .replace(r#""version": "2.0.0","#, withhold);
-        fs::write(schemas.path().join("apps").join(path.file_name().unwrap()), manifest).unwrap();
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), apps.join(entry.file_name())).unwrap();
+    }
+    for manifest in manifests {
+        let version = manifest["version"].as_str().unwrap();
+        fs::write(apps.join(format!("todo-app-{version}.json")), manifest.to_string()).unwrap();
     }
     let couch = couch::url();
     let proxy = Chesterfield::serve_with(couch.as_deref().unwrap_or("embedded"), schemas.path());
@@ -71,6 +70,12 @@ fn before_a_withholding_proxy(story: &str) {
     if let Err(failure) = tell(story, &[proxy.url()], &couch) {
         panic!("{failure}\nThe proxy said:\n{}", proxy.log());
     }
+}
+
+/// A manifest of the second version of the todo app.
+fn version_2(version: &str, newer: &str) -> Value {
+    let dependencies = json!({"settings": "^1.0.0", "todo-item": "^2.0.0", "todo-item-status": "^1.0.0"});
+    json!({"name": "todo-app", "version": version, "dependencies": dependencies, "newer": newer})
 }
 
 /// Before a proxy that is killed at fan-outs of edits with `deadly` in them; answers how often it was.
@@ -141,12 +146,12 @@ fn who_returns_to_an_older_version_gets_the_older_documents() {
 
 #[test]
 fn what_was_withheld_comes_with_the_update() {
-    before_a_withholding_proxy("withheld");
+    before_a_proxy_with(&[version_2("2.0.0", "withhold")], "withheld");
 }
 
 #[test]
 fn an_update_that_sees_the_same_goes_on_where_it_was() {
-    before_one_proxy("patched");
+    before_a_proxy_with(&[version_2("2.0.1", "seamless")], "patched");
 }
 
 #[test]

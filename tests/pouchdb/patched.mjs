@@ -1,4 +1,4 @@
-// An update that sees the same goes on from where it was.
+// An update that sees the same goes on from where it was, whether it has a manifest of its own, as 2.0.1 here, or not.
 import assert from 'node:assert/strict';
 import { story, todo } from './world.mjs';
 
