@@ -1,11 +1,15 @@
 //! The checkpoints of clients that see through a filter are kept apart from all others, and clients do not notice.
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+#[path = "support/stage.rs"]
+mod stage;
 mod support;
 
 use std::io::Write;
 
 use chesterfield::proxy::{Settings, Undeclared};
+use serde_json::Value;
+use stage::{Asking, Stage};
 use support::{Head, Running, Scripted, Wire, settings, todo_apps};
 
 const V1: &str = "app-version: todo-app@1.0.0\r\n";
@@ -441,4 +445,106 @@ async fn a_bulk_that_is_too_long_is_refused_as_any_write() {
     let headers = format!("{V2}{JSON}content-length: {}\r\n", (64 << 20) + 1);
     todo.client.ask("POST", "/todo/_bulk_docs", &headers).await;
     assert_eq!(todo.client.head().await.status(), 413);
+}
+
+/// What a client is answered, without what differs from one answer to the next.
+async fn told(
+    client: &Asking,
+    version: Option<&str>,
+    request: (&str, &str, &[(&str, &str)], &str),
+) -> (u16, Vec<String>, Value) {
+    let (method, path, headers, body) = request;
+    let version = version.map(|version| ("app-version", version));
+    let headers: Vec<(&str, &str)> = headers.iter().copied().chain(version).collect();
+    let answer = client.ask_with(method, path, &headers, body.to_owned()).await;
+    let differs = |name: &str| match name {
+        "date" | "x-couch-request-id" | "x-couchdb-body-time" => true,
+        // What comes in chunks is put together.
+        "content-length" | "transfer-encoding" => path.contains("open_revs"),
+        _ => false,
+    };
+    let headers = answer.headers.iter().filter(|(name, _)| !differs(name.as_str()));
+    let mut headers: Vec<String> = headers
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    headers.sort_unstable();
+    (answer.status.as_u16(), headers, answer.body)
+}
+
+/// The same requests in the names of a filter and in plain ones: the answers are the same, and no document is.
+#[tokio::test]
+async fn clients_cannot_tell_whose_names_they_use() {
+    let mut stage = Stage::new().await;
+    let proxy = stage.proxy().await;
+    proxy.put("plain", serde_json::json!({"v": 1})).await;
+    for request in [
+        ("GET", "_local/x", &[][..], ""),
+        ("HEAD", "_local/x", &[], ""),
+        ("PUT", "_local/x", &[], r#"{"_id":"_local/x","v":1.5,"id":"_local/x"}"#),
+        ("GET", "_local/x", &[], ""),
+        ("HEAD", "_local/x", &[], ""),
+        ("GET", "_local%2Fx?revs=true&meta=true", &[], ""),
+        (
+            "GET",
+            "_local/x?open_revs=%5B%220-1%22%5D",
+            &[("accept", "application/json")],
+            "",
+        ),
+        ("PUT", "_local/x?rev=0-1", &[], r#"{"v":2}"#),
+        ("PUT", "_local/x", &[("if-match", "\"0-2\"")], r#"{"v":3}"#),
+        ("PUT", "_local/x", &[], r#"{"v":"#),
+        ("PUT", "_local/x", &[], r#"{"_foo":1}"#),
+        ("PUT", "_local/%C3%A4%2F%2B+~", &[], r#"{"v":1}"#),
+        ("GET", "_local/%C3%A4%2F%2B+~", &[], ""),
+        ("PUT", "_local/x/attached", &[], "text"),
+        ("GET", "_local/", &[], ""),
+        ("PUT", "_local%2F", &[], "{}"),
+        ("POST", "", &[], r#"{"_id":"_local/posted","v":1}"#),
+        ("POST", "?batch=ok", &[], r#"{"_id":"_local/later","v":1}"#),
+        ("POST", "", &[], r#"{"_id":"_local/"}"#),
+        ("GET", "_local/posted", &[], ""),
+        (
+            "POST",
+            "_bulk_docs",
+            &[],
+            r#"{"docs":[{"_id":"_local/b","v":1},{"_id":"plain","_rev":"1-0","v":2},{"_id":"_local/posted","_deleted":true}]}"#,
+        ),
+        ("GET", "_local/b", &[], ""),
+        ("GET", "_local/posted", &[], ""),
+        (
+            "POST",
+            "_bulk_docs",
+            &[],
+            r#"{"new_edits":false,"docs":[{"_id":"_local/c","_rev":"0-3","v":1}]}"#,
+        ),
+        ("GET", "_local/c", &[], ""),
+        ("COPY", "_local/b", &[("destination", "_local/d%2Fe?rev=0-1")], ""),
+        ("COPY", "plain", &[("destination", "_local%2Ff")], ""),
+        ("GET", "_local/f", &[], ""),
+        ("COPY", "_local/none", &[("destination", "_local/g")], ""),
+        ("COPY", "_local/b", &[], ""),
+        ("DELETE", "_local/x?rev=0-3", &[], ""),
+        ("DELETE", "_local/x", &[], ""),
+        ("GET", "_local/x", &[], ""),
+        ("POST", "_local/b", &[("x-http-method-override", "DELETE")], ""),
+    ] {
+        let plain = told(&proxy, None, request).await;
+        let scoped = told(&proxy, Some("todo-app@2.0.0"), request).await;
+        assert_eq!(scoped, plain, "{request:?}");
+    }
+    // Each wrote its own.
+    let asked = ("GET", "_local/c", &[][..], "");
+    for (version, n) in [("todo-app@2.0.0", 2), ("todo-app@3.0.0", 3)] {
+        let body = format!(r#"{{"v":{n}}}"#);
+        told(&proxy, Some(version), ("PUT", "_local/c", &[], &body)).await;
+    }
+    for (version, n) in [
+        (None, 1),
+        (Some("todo-app@1.2.0"), 1),
+        (Some("todo-app@2.0.0"), 2),
+        (Some("todo-app@3.0.0"), 3),
+    ] {
+        assert_eq!(told(&proxy, version, asked).await.2["v"], n);
+    }
+    stage.end().await;
 }
