@@ -440,11 +440,27 @@ async fn an_answer_in_pieces_is_put_together() {
 }
 
 #[tokio::test]
-async fn a_bulk_that_is_too_long_is_refused_as_any_write() {
+async fn what_is_far_longer_than_a_checkpoint_passes_as_it_comes() {
     let mut todo = Todo::new().await;
-    let headers = format!("{V2}{JSON}content-length: {}\r\n", (64 << 20) + 1);
-    todo.client.ask("POST", "/todo/_bulk_docs", &headers).await;
-    assert_eq!(todo.client.head().await.status(), 413);
+    for (method, target) in [
+        ("PUT", "/todo/_local/x"),
+        ("POST", "/todo"),
+        ("POST", "/todo/_bulk_docs"),
+    ] {
+        let headers = format!("{V2}{JSON}content-length: {}\r\n", 2 << 20);
+        todo.client.ask(method, target, &headers).await;
+        let long = "x".repeat((1 << 20) + (1 << 19));
+        todo.client.send(&long).await;
+        // It is on its way before all of it has come.
+        let mut behind = todo.upstream.accept().await;
+        let head = behind.head().await;
+        assert_eq!(head.get("content-length"), Some(&*(2 << 20).to_string()));
+        assert_eq!(behind.exactly(long.len()).await, long.as_bytes());
+        todo.client.send("x".repeat((2 << 20) - long.len())).await;
+        behind.exactly((2 << 20) - long.len()).await;
+        behind.answer("201 Created", "connection: close\r\n", "{}").await;
+        assert_eq!(todo.client.message().await.1, "{}");
+    }
 }
 
 /// What a client is answered, without what differs from one answer to the next.
@@ -482,6 +498,7 @@ async fn clients_cannot_tell_whose_names_they_use() {
         ("HEAD", "_local/x", &[], ""),
         ("PUT", "_local/x", &[], r#"{"_id":"_local/x","v":1.5,"id":"_local/x"}"#),
         ("GET", "_local/x", &[], ""),
+        ("GET", "_local/x", &[("accept", "text/plain")], ""),
         ("HEAD", "_local/x", &[], ""),
         ("GET", "_local%2Fx?revs=true&meta=true", &[], ""),
         (

@@ -11,27 +11,29 @@ use std::sync::Arc;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, Uri,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRAILER},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, LOCATION, TRAILER},
     uri::PathAndQuery,
 };
 
-use super::{
-    Answer, Call, Error, Proxy,
-    service::pass,
-    writes::{Limits, peek},
-};
+use super::{Answer, Call, Error, Proxy, encoding::decompress, service::pass};
 use crate::{
     couch::Route,
     schema::Filter,
     upstream::{
         self, Body, Upstream,
-        body::{self, ReadError, full},
+        body::{self, Peeked, full},
     },
 };
 use json::Step::{self, Each, Member};
 use names::Names;
 
 const DESTINATION: HeaderName = HeaderName::from_static("destination");
+
+/// The most that is read of a request. A checkpoint is short: of 50 sessions at most, tens of KB.
+const LIMIT: usize = 1 << 20;
+
+/// The most that is read of an answer. CouchDB takes documents of 8 MB by default.
+const ANSWER_LIMIT: usize = 64 << 20;
 
 /// Where CouchDB's answers name documents, or the server.
 const ONE: &[&[Step]] = &[&[Member("_id")], &[Member("id")]];
@@ -41,7 +43,8 @@ const SERVER: &[&[Step]] = &[&[Member("uuid")]];
 /// The filter of a request that reads or writes checkpoints, if there is one.
 ///
 /// A `_local` document is addressed by the path, and written by `_bulk_docs`, by `POST /db` and as the destination of a `COPY`
-/// as well (measured on 3.5.0). `_bulk_get` and `_revs_diff` know none.
+/// as well (measured on 3.5.0). `_bulk_get` and `_revs_diff` know none. `_local_docs` is left as it is: no replicator reads it, and
+/// whoever does is told there whose checkpoints they are.
 pub(super) fn filter(call: &Call) -> Option<&Filter> {
     let concerns = match call.route {
         Route::Root => true,
@@ -96,45 +99,43 @@ async fn stored(call: &mut Call, names: &Names<'_>) -> Result<&'static [&'static
             let path = names.stored_path(call.parts.uri.path());
             call.parts.uri = with_path(&call.parts.uri, path).ok_or(Error::BadRequest("invalid_url_encoding"))?;
             if call.method == Method::PUT {
-                // CouchDB goes by the path (transcripts, documents 25), so what is too long to be renamed may pass.
                 rename(call, &[Member("_id")], names).await?;
             }
             ONE
         }
-        Route::PostDocument { .. } if rename(call, &[Member("_id")], names).await? == Renamed::Some => ONE,
-        Route::BulkDocs { .. } => match rename(call, &[Member("docs"), Each, Member("_id")], names).await? {
-            Renamed::Some => ROWS,
-            Renamed::None => &[],
-            Renamed::TooLong => return Err(ReadError::TooLong(Limits::default().body).into()),
-        },
+        Route::PostDocument { .. } if rename(call, &[Member("_id")], names).await? => ONE,
+        Route::BulkDocs { .. } if rename(call, &[Member("docs"), Each, Member("_id")], names).await? => ROWS,
         _ if is_redirected => ONE,
         _ => &[],
     };
     Ok(ways)
 }
 
-/// What became of the documents in a body.
-#[derive(PartialEq, Eq)]
-enum Renamed {
-    Some,
-    None,
-    /// It is too long to be read, and goes on as it is.
-    TooLong,
-}
-
-async fn rename(call: &mut Call, way: &[Step], names: &Names<'_>) -> Result<Renamed, Error> {
-    let Some(text) = peek(call, Limits::default().body).await? else {
-        return Ok(Renamed::TooLong);
+/// Renames the documents in a body; false if it holds none to be renamed.
+///
+/// One that is too long goes on as it is. For a `PUT` that does not matter, CouchDB goes by its path (transcripts, documents 25);
+/// and no replicator posts its checkpoint among documents, let alone among so many.
+async fn rename(call: &mut Call, way: &[Step], names: &Names<'_>) -> Result<bool, Error> {
+    let body = std::mem::replace(&mut call.body, body::empty());
+    let sent = match body::peek(body, LIMIT).await? {
+        Peeked::Whole(sent) => sent,
+        Peeked::Longer(body) => {
+            call.body = body;
+            return Ok(false);
+        }
     };
+    // What cannot be unpacked is for CouchDB to refuse.
+    let text = decompress(&call.parts.headers, sent.clone(), LIMIT).unwrap_or_default();
     let renamed = may_name_local(&text).then(|| json::replace(&text, way, |id| names.stored(id)));
     let Some(renamed) = renamed.flatten() else {
-        return Ok(Renamed::None);
+        call.body = full(sent);
+        return Ok(false);
     };
     call.body = full(renamed);
     for stale in [CONTENT_LENGTH, CONTENT_ENCODING, TRAILER] {
         call.parts.headers.remove(stale);
     }
-    Ok(Renamed::Some)
+    Ok(true)
 }
 
 /// Most bodies name none, and looking for the word is far cheaper than parsing them. Only with `\u` can it be spelt otherwise.
@@ -157,23 +158,16 @@ fn redirect(headers: &mut HeaderMap, names: &Names<'_>) -> bool {
     true
 }
 
-/// Puts the client's names into an answer. One that is not as CouchDB's are stays as it is.
+/// Puts the client's names into an answer. One that is not as CouchDB's are stays as it is. Its type says nothing: to who does
+/// not ask for JSON it is `text/plain`.
 async fn shown(
     upstream: &Upstream,
     answer: Response<Body>,
     ways: &[&[Step]],
     other: impl Fn(&str) -> Option<String>,
 ) -> Answer {
-    let content_type = answer
-        .headers()
-        .get(CONTENT_TYPE)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    if !content_type.starts_with(b"application/json") || answer.headers().contains_key(CONTENT_ENCODING) {
-        return Ok(answer);
-    }
     let (mut head, body) = answer.into_parts();
-    let body = body::read(body, Limits::default().body).await;
+    let body = body::read(body, ANSWER_LIMIT).await;
     let body = body.map_err(|source| upstream::Error::Broken {
         name: upstream.name.clone(),
         source: source.into(),

@@ -21,8 +21,6 @@ use crate::{
     reconcile::{Body as Stored, Entity},
     upstream::{self, Body, Upstream},
 };
-pub(super) use posted::peek;
-
 use answer::Accepted;
 use posted::{Base, Posted};
 

@@ -209,7 +209,7 @@ fn one(id: String, text: &[u8], given: Option<Rev>, replicated: bool, entity: En
 }
 
 /// The whole body, decompressed, if it is no longer than `limit`. Whatever was read is put back.
-pub async fn peek(call: &mut Call, limit: usize) -> Result<Option<Bytes>, Error> {
+async fn peek(call: &mut Call, limit: usize) -> Result<Option<Bytes>, Error> {
     let mut body = std::mem::replace(&mut call.body, body::empty());
     let mut pieces: Vec<Bytes> = Vec::new();
     let mut length = 0;
