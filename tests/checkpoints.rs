@@ -565,3 +565,87 @@ async fn clients_cannot_tell_whose_names_they_use() {
     }
     stage.end().await;
 }
+
+/// Of the list of `_local` documents a client sees its own, in order, and pages through them. The embedded store has no such list.
+#[tokio::test]
+async fn a_list_has_a_clients_own_documents() {
+    if std::env::var("COUCHDB_URL").is_err() {
+        #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+        {
+            eprintln!("skipped: COUCHDB_URL names no CouchDB");
+        }
+        return;
+    }
+    let mut stage = Stage::new().await;
+    let proxy = stage.proxy().await;
+    let (v2, v3) = (Some("todo-app@2.0.0"), Some("todo-app@3.0.0"));
+    for (version, ids) in [(v2, "abcd"), (v3, "bz"), (None, "ay")] {
+        for id in ids.chars() {
+            told(&proxy, version, ("PUT", &format!("_local/{id}"), &[], r#"{"v":1}"#)).await;
+        }
+    }
+    for (query, ids) in [
+        ("", "abcd"),
+        ("?limit=2", "ab"),
+        ("?limit=2&skip=1", "bc"),
+        ("?limit=2&descending=true", "dc"),
+        ("?startkey=%22_local/b%22&limit=2", "bc"),
+        ("?start_key=%22_local/b%22&end_key=%22_local/c%22", "bc"),
+        ("?startkey=%22_local/c%22&descending=true", "cba"),
+        ("?endkey=%22_local/c%22&inclusive_end=false", "ab"),
+        ("?startkey=%22_local/%22&endkey=%22_local0%22", "abcd"),
+        ("?key=%22_local/b%22", "b"),
+        ("?key=%22_local/z%22", ""),
+        ("?keys=%5B%22_local/d%22,%22_local/a%22%5D", "da"),
+        ("?include_docs=true&limit=1", "a"),
+    ] {
+        let expected: Vec<String> = ids.chars().map(|id| format!("_local/{id}")).collect();
+        let (status, _, body) = told(&proxy, v2, ("GET", &format!("_local_docs{query}"), &[], "")).await;
+        assert_eq!((status, ids_of(&body)), (200, expected), "{query}");
+        for row in body["rows"].as_array().unwrap() {
+            assert_eq!(row["key"], row["id"]);
+            assert!(row.get("doc").is_none_or(|doc| doc["_id"] == row["id"]));
+        }
+    }
+    for (path, body, ids) in [
+        ("_local_docs", r#"{"limit":3,"descending":true}"#, "dcb"),
+        ("_local_docs?limit=1", r#"{"startkey":"_local/b"}"#, "b"),
+        ("_local_docs", r#"{"keys":["_local/c","_local/a"]}"#, "ca"),
+        (
+            "_local_docs/queries",
+            r#"{"queries":[{"limit":9},{"key":"_local/b"}]}"#,
+            "abcdb",
+        ),
+    ] {
+        let (_, _, answer) = told(&proxy, v2, ("POST", path, &[], body)).await;
+        let lists = answer["results"]
+            .as_array()
+            .cloned()
+            .unwrap_or_else(|| vec![answer.clone()]);
+        let seen: Vec<String> = lists.iter().flat_map(ids_of).collect();
+        let expected: Vec<String> = ids.chars().map(|id| format!("_local/{id}")).collect();
+        assert_eq!(seen, expected, "{body}: {answer}");
+    }
+    // A missing one is missing under the name that was asked for, and what CouchDB refuses is told as it is.
+    for (path, body) in [
+        ("_local_docs", r#"{"keys":["_local/none"]}"#),
+        ("_local_docs", r#"{"keys":7}"#),
+        ("_local_docs/queries", "{}"),
+    ] {
+        let request = ("POST", path, &[][..], body);
+        assert_eq!(
+            told(&proxy, v2, request).await.2,
+            told(&proxy, None, request).await.2,
+            "{body}"
+        );
+    }
+    // Who sees everything sees all of them.
+    let all = told(&proxy, None, ("GET", "_local_docs", &[], "")).await.2;
+    assert_eq!(ids_of(&all).len(), 8);
+    stage.end().await;
+}
+
+fn ids_of(list: &Value) -> Vec<String> {
+    let id = |row: &Value| row["id"].as_str().unwrap().to_owned();
+    list["rows"].as_array().unwrap().iter().map(id).collect()
+}

@@ -118,6 +118,11 @@ pub enum Route {
         /// The database.
         db: String,
     },
+    /// `/db/_local_docs`, or its `/queries`.
+    LocalDocs {
+        /// The database.
+        db: String,
+    },
     /// Any other endpoint of a database.
     Other {
         /// The database.
@@ -176,6 +181,11 @@ impl Route {
             "_all_docs" => match (segments.next(), segments.next()) {
                 (None, _) => Self::AllDocs { db },
                 (Some(queries), None) if queries == "queries" => Self::AllDocsQueries { db },
+                _ => Self::Other { db },
+            },
+            "_local_docs" => match (segments.next(), segments.next()) {
+                (None, _) => Self::LocalDocs { db },
+                (Some(queries), None) if queries == "queries" => Self::LocalDocs { db },
                 _ => Self::Other { db },
             },
             "_local" => match (segments.next(), segments.next()) {
@@ -242,6 +252,7 @@ impl Route {
             | Self::BulkGet { db }
             | Self::View { db, .. }
             | Self::ViewQueries { db, .. }
+            | Self::LocalDocs { db }
             | Self::ReplicationTarget { db }
             | Self::Other { db } => Some(db),
         }
@@ -264,6 +275,7 @@ impl Route {
             Self::Document { .. } => "document",
             Self::DesignDocument { .. } => "design_document",
             Self::Local { .. } => "local",
+            Self::LocalDocs { .. } => "local_docs",
             Self::Attachment { .. } => "attachment",
             Self::BulkDocs { .. } => "bulk_docs",
             Self::Changes { .. } => "changes",

@@ -1,4 +1,4 @@
-//! Strings at known places of a JSON text, replaced; every other byte stays as it was.
+//! Values at known places of a JSON text, replaced; every other byte stays as it was.
 
 use std::ops::Range;
 
@@ -17,27 +17,32 @@ pub enum Step {
 
 /// Replaces the strings at the end of this way for which there is another; none if there is nothing to be replaced.
 pub fn replace(text: &[u8], way: &[Step], other: impl Fn(&str) -> Option<String>) -> Option<Vec<u8>> {
+    edit(text, way, |value| {
+        let string: String = serde_json::from_str(value.get()).ok()?;
+        serde_json::to_string(&other(&string)?).ok()
+    })
+}
+
+/// The same for values of any kind, as text.
+pub fn edit(text: &[u8], way: &[Step], other: impl Fn(&RawValue) -> Option<String>) -> Option<Vec<u8>> {
     let whole: &RawValue = serde_json::from_slice(text).ok()?;
     let mut found = Vec::new();
     walk(whole, way, &mut found);
-    let mut replaced = Vec::with_capacity(text.len() + 32 * found.len());
+    let mut edited = Vec::with_capacity(text.len() + 32 * found.len());
     let mut done = 0;
     for value in found {
-        let with = serde_json::from_str::<String>(value.get())
-            .ok()
-            .and_then(|string| other(&string));
-        if let Some(with) = with.and_then(|with| serde_json::to_string(&with).ok()) {
+        if let Some(other) = other(value) {
             let Range { start, end } = place(value, text);
-            replaced.extend_from_slice(&text[done..start]);
-            replaced.extend_from_slice(with.as_bytes());
+            edited.extend_from_slice(&text[done..start]);
+            edited.extend_from_slice(other.as_bytes());
             done = end;
         }
     }
     if done == 0 {
         return None;
     }
-    replaced.extend_from_slice(&text[done..]);
-    Some(replaced)
+    edited.extend_from_slice(&text[done..]);
+    Some(edited)
 }
 
 /// What does not look as expected is left alone: it is for CouchDB, or for the client, to judge.

@@ -5,10 +5,12 @@
 //! apart by the tag of the filter, and not by the app version: an update that sees the same goes on where it was.
 
 mod json;
+mod listing;
 mod names;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, Uri,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, LOCATION, TRAILER},
@@ -29,6 +31,9 @@ use names::Names;
 
 const DESTINATION: HeaderName = HeaderName::from_static("destination");
 
+/// What is to be changed must not come compressed.
+const PLAIN: HeaderValue = HeaderValue::from_static("identity");
+
 /// The most that is read of a request. A checkpoint is short: of 50 sessions at most, tens of KB.
 const LIMIT: usize = 1 << 20;
 
@@ -43,12 +48,11 @@ const SERVER: &[&[Step]] = &[&[Member("uuid")]];
 /// The filter of a request that reads or writes checkpoints, if there is one.
 ///
 /// A `_local` document is addressed by the path, and written by `_bulk_docs`, by `POST /db` and as the destination of a `COPY`
-/// as well (measured on 3.5.0). `_bulk_get` and `_revs_diff` know none. `_local_docs` is left as it is: no replicator reads it, and
-/// whoever does is told there whose checkpoints they are.
+/// as well (measured on 3.5.0). `_bulk_get` and `_revs_diff` know none.
 pub(super) fn filter(call: &Call) -> Option<&Filter> {
     let concerns = match call.route {
         Route::Root => true,
-        Route::Local { .. } | Route::PostDocument { .. } => call.versioned,
+        Route::Local { .. } | Route::LocalDocs { .. } | Route::PostDocument { .. } => call.versioned,
         Route::BulkDocs { .. } => call.versioned && call.method == Method::POST,
         Route::Document { .. } | Route::DesignDocument { .. } => call.versioned && call.method.as_str() == "COPY",
         _ => false,
@@ -63,12 +67,13 @@ pub(super) async fn forward(proxy: Arc<Proxy>, mut call: Call) -> Answer {
         return pass(&proxy.upstream, call).await;
     };
     let names = Names::of(filter);
+    if matches!(call.route, Route::LocalDocs { .. }) {
+        return listing::forward(&proxy.upstream, call, &names).await;
+    }
     let ways = stored(&mut call, &names).await?;
     let is_head = call.parts.method == Method::HEAD;
     if !ways.is_empty() {
-        // What is to be changed must not come compressed.
-        let plain = HeaderValue::from_static("identity");
-        call.parts.headers.insert(ACCEPT_ENCODING, plain);
+        call.parts.headers.insert(ACCEPT_ENCODING, PLAIN);
     }
     let is_root = call.route == Route::Root;
     let mut answer = if call.versioned && call.route.writes(&call.method) {
@@ -80,14 +85,19 @@ pub(super) async fn forward(proxy: Arc<Proxy>, mut call: Call) -> Answer {
         return Ok(answer);
     }
     relocate(answer.headers_mut(), &names);
-    if is_root {
-        return shown(&proxy.upstream, answer, ways, |uuid| Some(names.uuid(uuid))).await;
-    }
     if is_head {
         shorten(answer.headers_mut(), names.longer());
         return Ok(answer);
     }
-    shown(&proxy.upstream, answer, ways, |id| names.shown(id)).await
+    let other = |name: &str| {
+        if is_root {
+            Some(names.uuid(name))
+        } else {
+            names.shown(name)
+        }
+    };
+    let shown = |text: &[u8]| ways.iter().find_map(|way| json::replace(text, way, other));
+    edited(&proxy.upstream, answer, shown).await
 }
 
 /// Puts the names of CouchDB into a request; answers where those in its answer will be.
@@ -96,8 +106,9 @@ async fn stored(call: &mut Call, names: &Names<'_>) -> Result<&'static [&'static
     let ways = match call.route.clone() {
         Route::Root if call.method == Method::GET => SERVER,
         Route::Local { .. } => {
-            let path = names.stored_path(call.parts.uri.path());
-            call.parts.uri = with_path(&call.parts.uri, path).ok_or(Error::BadRequest("invalid_url_encoding"))?;
+            let (path, query) = (call.parts.uri.path(), call.parts.uri.query());
+            let (path, query) = (names.stored_path(path), query.map(str::to_owned));
+            retarget(call, path, query)?;
             if call.method == Method::PUT {
                 rename(call, &[Member("_id")], names).await?;
             }
@@ -116,26 +127,39 @@ async fn stored(call: &mut Call, names: &Names<'_>) -> Result<&'static [&'static
 /// One that is too long goes on as it is. For a `PUT` that does not matter, CouchDB goes by its path (transcripts, documents 25);
 /// and no replicator posts its checkpoint among documents, let alone among so many.
 async fn rename(call: &mut Call, way: &[Step], names: &Names<'_>) -> Result<bool, Error> {
-    let body = std::mem::replace(&mut call.body, body::empty());
-    let sent = match body::peek(body, LIMIT).await? {
-        Peeked::Whole(sent) => sent,
-        Peeked::Longer(body) => {
-            call.body = body;
-            return Ok(false);
-        }
-    };
-    // What cannot be unpacked is for CouchDB to refuse.
-    let text = decompress(&call.parts.headers, sent.clone(), LIMIT).unwrap_or_default();
-    let renamed = may_name_local(&text).then(|| json::replace(&text, way, |id| names.stored(id)));
-    let Some(renamed) = renamed.flatten() else {
-        call.body = full(sent);
+    let Some(text) = read(call).await?.filter(|text| may_name_local(text)) else {
         return Ok(false);
     };
-    call.body = full(renamed);
+    let renamed = json::replace(&text, way, |id| names.stored(id));
+    let is_renamed = renamed.is_some();
+    if let Some(renamed) = renamed {
+        post(call, renamed);
+    }
+    Ok(is_renamed)
+}
+
+/// The whole body, unpacked, if it is not too long and can be; it stays where it is.
+async fn read(call: &mut Call) -> Result<Option<Bytes>, Error> {
+    let body = std::mem::replace(&mut call.body, body::empty());
+    match body::peek(body, LIMIT).await? {
+        Peeked::Whole(sent) => {
+            call.body = full(sent.clone());
+            // What cannot be unpacked is for CouchDB to refuse.
+            Ok(decompress(&call.parts.headers, sent, LIMIT).ok())
+        }
+        Peeked::Longer(body) => {
+            call.body = body;
+            Ok(None)
+        }
+    }
+}
+
+/// Puts another body, unpacked, in the place of the one that was sent.
+fn post(call: &mut Call, body: Vec<u8>) {
+    call.body = full(body);
     for stale in [CONTENT_LENGTH, CONTENT_ENCODING, TRAILER] {
         call.parts.headers.remove(stale);
     }
-    Ok(true)
 }
 
 /// Most bodies name none, and looking for the word is far cheaper than parsing them. Only with `\u` can it be spelt otherwise.
@@ -158,24 +182,22 @@ fn redirect(headers: &mut HeaderMap, names: &Names<'_>) -> bool {
     true
 }
 
-/// Puts the client's names into an answer. One that is not as CouchDB's are stays as it is. Its type says nothing: to who does
-/// not ask for JSON it is `text/plain`.
-async fn shown(
-    upstream: &Upstream,
-    answer: Response<Body>,
-    ways: &[&[Step]],
-    other: impl Fn(&str) -> Option<String>,
-) -> Answer {
+/// An answer with another body, if `other` makes one of it; what is not as CouchDB's answers are stays as it is. The type says
+/// nothing: to who does not ask for JSON it is `text/plain`.
+async fn edited(upstream: &Upstream, answer: Response<Body>, other: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Answer {
+    if !answer.status().is_success() || answer.headers().contains_key(CONTENT_ENCODING) {
+        return Ok(answer);
+    }
     let (mut head, body) = answer.into_parts();
     let body = body::read(body, ANSWER_LIMIT).await;
     let body = body.map_err(|source| upstream::Error::Broken {
         name: upstream.name.clone(),
         source: source.into(),
     })?;
-    let body = match ways.iter().find_map(|way| json::replace(&body, way, &other)) {
-        Some(replaced) => {
+    let body = match other(&body) {
+        Some(other) => {
             head.headers.remove(CONTENT_LENGTH);
-            full(replaced)
+            full(other)
         }
         None => full(body),
     };
@@ -200,11 +222,13 @@ fn shorten(headers: &mut HeaderMap, by: usize) {
     }
 }
 
-/// The same target with another path.
-fn with_path(uri: &Uri, mut path: String) -> Option<Uri> {
-    if let Some(query) = uri.query() {
+/// Turns a call to another path and query.
+fn retarget(call: &mut Call, mut path: String, query: Option<String>) -> Result<(), Error> {
+    if let Some(query) = query {
         path.push('?');
-        path.push_str(query);
+        path.push_str(&query);
     }
-    Some(Uri::from(PathAndQuery::from_maybe_shared(path).ok()?))
+    let path = PathAndQuery::from_maybe_shared(path).map_err(|_| Error::BadRequest("invalid_url_encoding"))?;
+    call.parts.uri = Uri::from(path);
+    Ok(())
 }

@@ -22,7 +22,11 @@ pub struct Names<'a> {
 impl<'a> Names<'a> {
     /// Those of the clients that see through this filter.
     pub fn of(filter: &'a Filter) -> Self {
-        let tag = filter.tag();
+        Self::tagged(filter.tag())
+    }
+
+    /// Those of a filter with this tag.
+    pub fn tagged(tag: &'a str) -> Self {
         let prefix = format!("filter-{tag}-");
         Self { tag, prefix }
     }
@@ -36,6 +40,21 @@ impl<'a> Names<'a> {
     pub fn stored(&self, id: &str) -> Option<String> {
         let name = id.strip_prefix(LOCAL).filter(|name| !name.is_empty())?;
         Some(format!("{LOCAL}{}{name}", self.prefix))
+    }
+
+    /// Where a key of `_local_docs` stands among the names in CouchDB: those of a filter keep their order.
+    pub fn place(&self, key: &str) -> String {
+        match key.strip_prefix(LOCAL) {
+            Some(name) => format!("{LOCAL}{}{name}", self.prefix),
+            None if key < LOCAL => self.range().0,
+            None => self.range().1,
+        }
+    }
+
+    /// What all names in CouchDB stand between.
+    pub fn range(&self) -> (String, String) {
+        let end = format!("{LOCAL}filter-{}.", self.tag);
+        (format!("{LOCAL}{}", self.prefix), end)
     }
 
     /// The name for clients; none for what is not theirs.
@@ -99,10 +118,7 @@ mod tests {
     use crate::couch::Route;
 
     fn names(tag: &str) -> Names<'_> {
-        Names {
-            tag,
-            prefix: format!("filter-{tag}-"),
-        }
+        Names::tagged(tag)
     }
 
     #[test]
@@ -171,6 +187,14 @@ mod tests {
         ]
     }
 
+    fn key() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "\\PC{0,4}",
+            id().prop_map(|id| format!("_local/{id}")),
+            Just("_local/".to_owned())
+        ]
+    }
+
     proptest! {
         #[test]
         fn what_is_stored_is_shown_again(tag in tag(), id in id()) {
@@ -179,6 +203,19 @@ mod tests {
             let stored = names.stored(&id).unwrap();
             prop_assert_eq!(stored.len(), id.len() + names.longer());
             prop_assert_eq!(names.shown(&stored), Some(id));
+        }
+
+        #[test]
+        fn places_keep_their_order(tag in tag(), (one, other) in (key(), key())) {
+            let names = names(&tag);
+            let (first, last) = names.range();
+            let place = names.place(&one);
+            prop_assert!(first <= place && place <= last);
+            prop_assert!(one > other || place <= names.place(&other));
+            if let Some(stored) = names.stored(&one) {
+                prop_assert_eq!(&place, &stored);
+                prop_assert!(first < stored && stored < last);
+            }
         }
 
         #[test]
