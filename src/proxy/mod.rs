@@ -23,6 +23,7 @@ mod trace;
 mod version;
 pub mod writes;
 
+pub use cors::{Cors, InvalidOrigin, Origin, Origins};
 pub use databases::{Databases, InvalidPattern};
 pub use respond::Error;
 pub use server::serve;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub filter_limit: usize,
     /// How long the server waits for clients.
     pub timeouts: Timeouts,
+    /// What web apps of other origins may do; none: what CouchDB's own settings say.
+    pub cors: Option<Cors>,
 }
 
 /// What becomes of a request that declares no version.
@@ -98,6 +101,7 @@ impl Default for Settings {
             apps: Apps::default(),
             filter_limit: 1 << 20,
             timeouts: Timeouts::default(),
+            cors: None,
         }
     }
 }

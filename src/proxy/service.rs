@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::{Method, Response};
 
-use super::{Call, Error, Settings, Undeclared, changes, version};
+use super::{Call, Error, Settings, Undeclared, changes, cors, version};
 use crate::{
     couch::{Route, route::query_pairs},
     schema::{AppManifest, VersionError},
@@ -33,6 +33,7 @@ pub struct Proxy {
     pub(super) default_app: Option<Arc<AppManifest>>,
     /// Whether any app sees less than another.
     pub(super) filters: bool,
+    pub(super) cors: cors::Policy,
 }
 
 impl Writes for Passing {
@@ -49,12 +50,14 @@ impl Proxy {
             Undeclared::Pass | Undeclared::Reject => None,
         };
         let filters = settings.apps.iter().any(|app| app.replicates.is_some());
+        let cors = cors::Policy::new(settings.cors.as_ref(), &settings.version_header);
         Ok(Self {
             settings,
             upstream,
             writes,
             default_app,
             filters,
+            cors,
         })
     }
 }
