@@ -15,6 +15,7 @@ mod cors;
 mod databases;
 mod encoding;
 mod headers;
+mod live;
 pub mod respond;
 pub mod server;
 mod service;
@@ -65,7 +66,7 @@ pub enum Undeclared {
 pub struct Timeouts {
     /// For the head of a request, and so for the next one on a kept-alive connection.
     pub head: Duration,
-    /// For open requests, live feeds among them, once the server is told to stop.
+    /// For open requests, once the server is told to stop. Live feeds are cut at once.
     pub drain: Duration,
 }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
-use http::{Method, Response};
+use http::Response;
 
 use super::{Call, Error, Settings, Undeclared, changes, cors, version};
 use crate::{
-    couch::{Route, route::query_pairs},
+    couch::Route,
     schema::{AppManifest, VersionError},
-    upstream::{Body, LiveFeed, Upstream},
+    upstream::{Body, Upstream},
 };
 
 /// What becomes of a request.
@@ -63,10 +63,7 @@ impl Proxy {
 }
 
 /// Does with a request what its route asks for. Only what is looked into gets a future of its own.
-pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output = Answer> + Send + 'static {
-    if matches!(call.route, Route::Changes { .. } | Route::Server) {
-        mark_live(&mut call);
-    }
+pub(super) fn dispatch(proxy: Arc<Proxy>, call: Call) -> impl Future<Output = Answer> + Send + 'static {
     // A route a line: what has to be looked into, and by whom.
     match call.route {
         Route::Changes { .. } if call.versioned && proxy.filters => changes(proxy, call).boxed().left_future(),
@@ -89,16 +86,4 @@ async fn changes(proxy: Arc<Proxy>, call: Call) -> Answer {
 /// Streams both ways and looks at nothing.
 pub(super) fn pass(upstream: &Upstream, call: Call) -> impl Future<Output = Answer> + Send + use<> {
     upstream.send(call.into_request()).err_into()
-}
-
-/// Marks what may stay silent; `_db_updates` has live feeds too.
-fn mark_live(call: &mut Call) {
-    let Some(query) = call.parts.uri.query() else { return };
-    let feed = query_pairs(query)
-        .filter(|(key, _)| key.eq_ignore_ascii_case("feed"))
-        .last();
-    let live = |feed: &str| matches!(feed, "continuous" | "live" | "longpoll" | "eventsource");
-    if call.method != Method::HEAD && feed.is_some_and(|(_, feed)| live(&feed)) {
-        call.parts.extensions.insert(LiveFeed);
-    }
 }

@@ -7,6 +7,7 @@ use futures_util::{
     future::{BoxFuture, Either, ready},
 };
 use http::{Request, Response};
+use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceBuilder, service_fn};
 use tracing::{Instrument, Span};
 
@@ -15,7 +16,7 @@ use super::{
     cors::{self, Met},
     headers,
     headers::Peer,
-    respond, service, trace, version,
+    live, respond, service, trace, version,
 };
 use crate::upstream::Body;
 
@@ -23,7 +24,11 @@ use crate::upstream::Body;
 pub(super) type Answering = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
 /// The service for the requests of one connection.
-pub(super) fn stack(proxy: Arc<Proxy>, peer: Peer) -> impl FnMut(Request<Body>) -> Answering + Clone + Send + 'static {
+pub(super) fn stack(
+    proxy: Arc<Proxy>,
+    peer: Peer,
+    stop: CancellationToken,
+) -> impl FnMut(Request<Body>) -> Answering + Clone + Send + 'static {
     let (dispatch, shared_by) = (proxy.clone(), proxy.clone());
     let mut stack = ServiceBuilder::new()
         .layer_fn(traced)
@@ -31,6 +36,7 @@ pub(super) fn stack(proxy: Arc<Proxy>, peer: Peer) -> impl FnMut(Request<Body>) 
         .layer_fn(answered)
         .layer_fn(move |inner| forwarded(inner, peer.clone()))
         .layer_fn(move |inner| understood(inner, proxy.clone()))
+        .layer_fn(move |inner| ended(inner, stop.clone()))
         .service(service_fn(move |call: Call| service::dispatch(dispatch.clone(), call)));
     move |request| stack.call(request).boxed()
 }
@@ -102,5 +108,17 @@ fn understood(mut inner: impl Layer<Call, Error>, proxy: Arc<Proxy>) -> impl Lay
                 Either::Right(ready(Ok(answer)))
             }
         }
+    })
+}
+
+/// Live feeds end with the server.
+fn ended(mut inner: impl Layer<Call, Error>, stop: CancellationToken) -> impl Layer<Call, Error> {
+    service_fn(move |mut call: Call| {
+        if live::mark(&mut call) {
+            let stop = stop.clone();
+            let answer = inner.call(call).map_ok(move |answer| live::end_with(stop, answer));
+            return Either::Left(answer);
+        }
+        Either::Right(inner.call(call))
     })
 }
