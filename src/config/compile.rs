@@ -1,6 +1,7 @@
 //! From what is written to what is meant.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,12 +14,12 @@ use super::{
     Config, Given, Log, LogFormat, Overrides, Problems, UpstreamConfig,
     folder::read_file,
     problem::{Report, escaped},
-    raw::{ConfigFile, LogFile, RetiredFile, TimeoutsFile, UndeclaredFile},
+    raw::{ConfigFile, CorsFile, LogFile, RetiredFile, TimeoutsFile, UndeclaredFile},
     read::Form,
     schemas,
 };
 use crate::{
-    proxy::{self, Databases, Retirement, Undeclared},
+    proxy::{self, Cors, Databases, Origin, Origins, Retirement, Undeclared},
     schema::{AppVersion, Apps, Flaw, manifest::InvalidAppVersion},
     upstream,
 };
@@ -53,9 +54,10 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
     let apps = schemas.as_ref().map(|schemas| &schemas.apps);
     let app_version = file.app_version.unwrap_or_default();
     let header = app_version.header.unwrap_or_else(|| HEADER.to_owned());
-    let version_header = settings.header(&header);
+    let version_header = settings.header("/app-version/header", &header);
     let undeclared = settings.undeclared(app_version.undeclared, apps);
     let retirement = settings.retirement(&app_version.retired.unwrap_or_default());
+    let cors = settings.cors(file.cors.unwrap_or_default());
     match (listen, upstream, log, patterns, schemas, version_header, undeclared) {
         (
             Some(listen),
@@ -77,6 +79,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
                 databases: patterns,
                 apps: schemas.apps.clone(),
                 timeouts: timeouts.proxy,
+                cors,
                 ..proxy::Settings::default()
             },
             header,
@@ -246,13 +249,55 @@ impl Settings<'_> {
         }
     }
 
-    fn header(&mut self, text: &str) -> Option<HeaderName> {
+    fn header(&mut self, at: &str, text: &str) -> Option<HeaderName> {
         let header = HeaderName::try_from(text).ok();
         if header.is_none() {
             let what = format!("`{text}` is no name of a header");
-            self.flaw("/app-version/header", what, "write a name like `App-Version`");
+            self.flaw(at, what, "write a name like `App-Version`");
         }
         header
+    }
+
+    /// None without origins.
+    fn cors(&mut self, file: CorsFile) -> Option<Cors> {
+        let origins = file.origins.unwrap_or_default();
+        let cors = Cors {
+            origins: self.origins(&origins),
+            credentials: file.credentials.unwrap_or(true),
+            headers: file
+                .headers
+                .unwrap_or_default()
+                .iter()
+                .enumerate()
+                .filter_map(|(n, text)| self.header(&format!("/cors/headers/{n}"), text))
+                .collect(),
+        };
+        (!origins.is_empty()).then_some(cors)
+    }
+
+    fn origins(&mut self, texts: &[String]) -> Origins {
+        let mut these = HashSet::new();
+        for (n, text) in texts.iter().enumerate().filter(|(_, text)| *text != "*") {
+            match text.parse::<Origin>() {
+                Ok(origin) => {
+                    these.insert(origin);
+                }
+                Err(error) => {
+                    let mend = match &error.meant {
+                        Some(meant) => format!("write `{meant}`"),
+                        None => "write scheme, host and port, as in `https://app.example` or `http://localhost:3000`; \
+                                 or `*` for any origin"
+                            .to_owned(),
+                    };
+                    self.flaw(&format!("/cors/origins/{n}"), error.to_string(), mend);
+                }
+            }
+        }
+        if texts.iter().any(|text| text == "*") {
+            Origins::Any
+        } else {
+            Origins::These(these)
+        }
     }
 
     /// What is said of single databases, and of all others. `apps` is none while the schemas have flaws: then nothing can be

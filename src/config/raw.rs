@@ -20,6 +20,7 @@ pub(super) struct ConfigFile {
     pub(super) timeouts: Option<TimeoutsFile>,
     pub(super) log: Option<LogFile>,
     pub(super) metrics: Option<String>,
+    pub(super) cors: Option<CorsFile>,
 }
 
 /// How clients say which version of which app they are.
@@ -89,4 +90,13 @@ pub(super) struct TimeoutsFile {
 pub(super) struct LogFile {
     pub(super) format: Option<String>,
     pub(super) level: Option<String>,
+}
+
+/// What web apps of other origins may do.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct CorsFile {
+    pub(super) origins: Option<Vec<String>>,
+    pub(super) credentials: Option<bool>,
+    pub(super) headers: Option<Vec<String>>,
 }

@@ -100,6 +100,8 @@ fn mend(what: &str) -> &'static str {
         "add it"
     } else if expected(what, "a sequence") {
         "write a list, as in `[one, two]`"
+    } else if expected(what, "a boolean") {
+        "write `true` or `false`"
     } else if expected(what, "a string") {
         "write a text, in quotes if it looks like something else; a time has a unit, as in `10s`"
     } else {

@@ -17,6 +17,7 @@ mod databases;
 mod encoding;
 mod headers;
 mod lifecycle;
+mod live;
 mod prefix;
 pub mod respond;
 pub mod server;
@@ -26,6 +27,7 @@ mod trace;
 mod version;
 pub mod writes;
 
+pub use cors::{Cors, InvalidOrigin, Origin, Origins};
 pub use databases::{Databases, InvalidPattern};
 pub use lifecycle::Retirement;
 pub use respond::Error;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub filter_limit: usize,
     /// How long the server waits for clients.
     pub timeouts: Timeouts,
+    /// What web apps of other origins may do; none: what CouchDB's own settings say.
+    pub cors: Option<Cors>,
 }
 
 /// What becomes of a request that declares no version.
@@ -70,7 +74,7 @@ pub enum Undeclared {
 pub struct Timeouts {
     /// For the head of a request, and so for the next one on a kept-alive connection.
     pub head: Duration,
-    /// For open requests, live feeds among them, once the server is told to stop.
+    /// For open requests, once the server is told to stop. Live feeds are cut at once.
     pub drain: Duration,
 }
 
@@ -109,6 +113,7 @@ impl Default for Settings {
             apps: Apps::default(),
             filter_limit: 1 << 20,
             timeouts: Timeouts::default(),
+            cors: None,
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
-use http::{Method, Response};
+use http::Response;
 
-use super::{Call, Databases, Error, Settings, changes, checkpoint, version::Fallback};
+use super::{Call, Databases, Error, Settings, changes, checkpoint, cors, version::Fallback};
 use crate::{
-    couch::{Route, route::query_pairs},
+    couch::Route,
     schema::VersionError,
-    upstream::{Body, LiveFeed, Upstream},
+    upstream::{Body, Upstream},
 };
 
 /// What becomes of a request.
@@ -35,6 +35,7 @@ pub struct Proxy {
     filters: bool,
     /// Whether any app ends.
     ends: bool,
+    pub(super) cors: cors::Policy,
 }
 
 impl Writes for Passing {
@@ -54,6 +55,7 @@ impl Proxy {
         let fallbacks = (by_database, Fallback::new(&settings, &settings.undeclared)?);
         let filters = settings.apps.iter().any(|app| app.replicates.is_some());
         let ends = settings.apps.iter().any(|app| app.manifest.ends());
+        let cors = cors::Policy::new(settings.cors.as_ref(), &settings.version_header);
         Ok(Self {
             settings,
             upstream,
@@ -61,6 +63,7 @@ impl Proxy {
             fallbacks,
             filters,
             ends,
+            cors,
         })
     }
 
@@ -73,16 +76,16 @@ impl Proxy {
 
     /// Whether an answer of this route depends on the app version.
     pub(super) fn varies(&self, route: &Route) -> bool {
-        let is_filtered = matches!(route, Route::Root | Route::Local { .. } | Route::Changes { .. });
+        let is_filtered = matches!(
+            route,
+            Route::Root | Route::Local { .. } | Route::LocalDocs { .. } | Route::Changes { .. }
+        );
         self.ends || (self.filters && is_filtered)
     }
 }
 
 /// Does with a request what its route asks for. Only what is looked into gets a future of its own.
-pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output = Answer> + Send + 'static {
-    if matches!(call.route, Route::Changes { .. } | Route::Server) {
-        mark_live(&mut call);
-    }
+pub(super) fn dispatch(proxy: Arc<Proxy>, call: Call) -> impl Future<Output = Answer> + Send + 'static {
     // A route a line: what has to be looked into, and by whom.
     match call.route {
         Route::Changes { .. } if call.versioned && proxy.filters => changes(proxy, call).boxed().left_future(),
@@ -104,16 +107,4 @@ async fn changes(proxy: Arc<Proxy>, call: Call) -> Answer {
 /// Streams both ways and looks at nothing.
 pub(super) fn pass(upstream: &Upstream, call: Call) -> impl Future<Output = Answer> + Send + use<> {
     upstream.send(call.into_request()).err_into()
-}
-
-/// Marks what may stay silent; `_db_updates` has live feeds too.
-fn mark_live(call: &mut Call) {
-    let Some(query) = call.parts.uri.query() else { return };
-    let feed = query_pairs(query)
-        .filter(|(key, _)| key.eq_ignore_ascii_case("feed"))
-        .last();
-    let live = |feed: &str| matches!(feed, "continuous" | "live" | "longpoll" | "eventsource");
-    if call.method != Method::HEAD && feed.is_some_and(|(_, feed)| live(&feed)) {
-        call.parts.extensions.insert(LiveFeed);
-    }
 }
