@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 use semver::{Version, VersionReq};
 use serde::Deserialize;
 
-use super::Filter;
+use super::{Filter, Registry};
 
 /// `{"name":"todo-app","version":"2.0.0","dependencies":{"todo-item":"^2.0.0"}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Manifest {
     /// What becomes of documents newer than it knows.
     #[serde(default)]
     pub newer: Newer,
+    /// What its clients are shown of reads; none if the configuration's default counts.
+    #[serde(default)]
+    pub scope: Option<Scope>,
 }
 
 /// Whether an app is sent classes that are newer than it works with.
@@ -77,6 +80,8 @@ pub struct AppManifest {
     pub manifest: Manifest,
     /// What its clients see of `_changes`, and so replicate; none if they see everything.
     pub replicates: Option<Filter>,
+    /// What its clients see of `_find`, `_all_docs`, `_bulk_get` and views; none if they see everything.
+    pub reads: Option<Filter>,
 }
 
 /// Every manifest, by app, oldest first.
@@ -127,6 +132,15 @@ impl FromStr for AppVersion {
 }
 
 impl AppManifest {
+    /// What follows from a manifest; `scope` counts for one that does not say.
+    pub fn new(registry: &Arc<Registry>, manifest: Manifest, scope: Scope) -> Self {
+        Self {
+            replicates: Filter::new(registry.clone(), &manifest, manifest.newer.scope()),
+            reads: Filter::new(registry.clone(), &manifest, manifest.scope.unwrap_or(scope)),
+            manifest,
+        }
+    }
+
     /// `todo-app@2.0.0`.
     pub fn id(&self) -> String {
         self.to_string()
@@ -227,10 +241,12 @@ mod tests {
                 version,
                 dependencies: BTreeMap::new(),
                 newer: Newer::Seamless,
+                scope: None,
             };
             AppManifest {
                 manifest,
                 replicates: None,
+                reads: None,
             }
         };
         Apps::new(versions.iter().map(manifest)).unwrap()
@@ -248,6 +264,9 @@ mod tests {
             serde_json::from_str::<Manifest>(&withhold).unwrap().newer,
             Newer::Withhold
         );
+        let scoped = text.replace("\"name\"", "\"scope\":\"current-and-newer\",\"name\"");
+        let scoped: Manifest = serde_json::from_str(&scoped).unwrap();
+        assert_eq!((manifest.scope, scoped.scope), (None, Some(Scope::CurrentAndNewer)));
     }
 
     #[test]
