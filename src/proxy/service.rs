@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::{Method, Response};
 
-use super::{Call, Error, Settings, Undeclared, changes, version};
+use super::{Call, Error, Settings, Undeclared, changes, reads, reads::Censuses, version};
 use crate::{
     couch::{Route, route::query_pairs},
     schema::{AppManifest, VersionError},
@@ -33,6 +33,9 @@ pub struct Proxy {
     pub(super) default_app: Option<Arc<AppManifest>>,
     /// Whether any app sees less than another.
     pub(super) filters: bool,
+    /// Whether any app is shown less than another.
+    pub(super) scopes: bool,
+    pub(super) censuses: Censuses,
 }
 
 impl Writes for Passing {
@@ -49,12 +52,15 @@ impl Proxy {
             Undeclared::Pass | Undeclared::Reject => None,
         };
         let filters = settings.apps.iter().any(|app| app.replicates.is_some());
+        let scopes = settings.apps.iter().any(|app| app.reads.is_some());
         Ok(Self {
             settings,
             upstream,
             writes,
             default_app,
             filters,
+            scopes,
+            censuses: Censuses::default(),
         })
     }
 }
@@ -67,6 +73,16 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output 
     // A route a line: what has to be looked into, and by whom.
     match call.route {
         Route::Changes { .. } if call.versioned && proxy.filters => changes(proxy, call).boxed().left_future(),
+        Route::Find { .. }
+        | Route::AllDocs { .. }
+        | Route::AllDocsQueries { .. }
+        | Route::View { .. }
+        | Route::ViewQueries { .. }
+        | Route::BulkGet { .. }
+            if call.versioned && proxy.scopes =>
+        {
+            reads(proxy, call).boxed().left_future()
+        }
         _ if call.versioned && call.route.writes(&call.method) => {
             async move { proxy.writes.forward(call).await }.boxed().left_future()
         }
@@ -77,6 +93,15 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output 
 async fn changes(proxy: Arc<Proxy>, call: Call) -> Answer {
     let mut answer = match call.app.clone() {
         Some(app) => changes::forward(&proxy.upstream, call, &app, proxy.settings.filter_limit).await?,
+        None => pass(&proxy.upstream, call).await?,
+    };
+    version::vary(&proxy, &mut answer);
+    Ok(answer)
+}
+
+async fn reads(proxy: Arc<Proxy>, call: Call) -> Answer {
+    let mut answer = match call.app.clone() {
+        Some(app) => reads::forward(&proxy.upstream, &proxy.censuses, call, &app).await?,
         None => pass(&proxy.upstream, call).await?,
     };
     version::vary(&proxy, &mut answer);
