@@ -42,7 +42,7 @@ async fn a_page_that_is_full_asks_for_no_more() {
     let head = couch.head().await;
     assert_eq!(
         head.line,
-        format!("GET {VIEW}?limit=2&skip=1&skip=0&limit=576460752303423487 HTTP/1.1")
+        format!("GET {VIEW}?skip=0&limit=576460752303423487 HTTP/1.1")
     );
     // What is to be looked into has to come in plain.
     assert_eq!(head.get("accept-encoding"), None);
@@ -145,7 +145,7 @@ async fn no_spelling_evades_the_scope() {
         let line = upstream.accept().await.head().await.line;
         let is_attachment = target.contains("_design%2F");
         assert_eq!(
-            line.contains("&limit=576460752303423487"),
+            line.contains("limit=576460752303423487"),
             !is_attachment,
             "{target}: {line}"
         );

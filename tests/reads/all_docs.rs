@@ -343,3 +343,69 @@ async fn a_database_made_anew_is_counted_anew() {
     }
     scoped.stage.end().await;
 }
+
+/// A partition is a part of a shard, and it is the shard that CouchDB counts; of it, what is hidden in the partition is taken.
+#[tokio::test]
+async fn a_partition_is_scoped_too() {
+    if std::env::var("COUCHDB_URL").is_err() {
+        eprintln!("skipped: without COUCHDB_URL there are no partitions");
+        return;
+    }
+    let scoped = Scoped::new(Scope::Exact).await;
+    assert!(scoped.direct.ask("DELETE", "", "").await.status.is_success());
+    let made = scoped.direct.ask("PUT", "?partitioned=true&q=1", "").await;
+    assert!(made.status.is_success(), "{made:?}");
+    let todos =
+        ["a", "b", "c"].map(|key| (1..=3).map(move |version| json!({"_id": format!("todo-item:{key}:v:{version}")})));
+    scoped
+        .write(todos.into_iter().flatten().chain([json!({"_id": "p:x"})]).collect())
+        .await;
+    let partition = "_partition/todo-item";
+    let (a, b, c) = ("todo-item:a:v:2", "todo-item:b:v:2", "todo-item:c:v:2");
+    assert_eq!(
+        scoped.ids("GET", &format!("{partition}/_all_docs"), "").await,
+        [a, b, c]
+    );
+    assert_eq!(
+        scoped
+            .ids("GET", &format!("{partition}/_all_docs?skip=1&limit=1"), "")
+            .await,
+        [b]
+    );
+    assert_eq!(
+        scoped
+            .ids("POST", &format!("{partition}/_find"), r#"{"selector":{}}"#)
+            .await,
+        [a, b, c]
+    );
+    for (query, offset) in [
+        ("", 1),
+        ("startkey=%22todo-item:b%22", 2),
+        ("startkey=%22todo-item:b%22&skip=1", 3),
+        ("startkey=%22todo-item:b:v:2%22&descending=true", 1),
+    ] {
+        let listed = scoped
+            .ask("GET", &format!("{partition}/_all_docs?{query}"), "")
+            .await
+            .body;
+        assert_eq!(
+            (&listed["total_rows"], &listed["offset"]),
+            (&json!(4), &json!(offset)),
+            "{query} {listed}"
+        );
+    }
+    let keys = r#"{"keys":["todo-item:a:v:1","todo-item:a:v:2"]}"#;
+    let keyed = scoped.ask("POST", &format!("{partition}/_all_docs"), keys).await.body;
+    assert_eq!(
+        keyed["rows"][0],
+        json!({"key": "todo-item:a:v:1", "error": "not_found"})
+    );
+    assert_eq!(keyed["rows"][1]["id"], a);
+    assert_eq!(
+        scoped
+            .ids("GET", &format!("{partition}/_all_docs?keys=%5B%22{a}%22%5D"), "")
+            .await,
+        [a]
+    );
+    scoped.stage.end().await;
+}

@@ -4,6 +4,7 @@
 //! buckets, and then `_changes` tells which of these to count anew. Nothing is held of a document but what begins a bucket.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -16,14 +17,11 @@ use tokio::sync::Semaphore;
 
 use super::{
     super::{Call, Error},
-    query::Query,
+    query::{Query, partition},
     rows::Rows,
 };
 use crate::{
-    couch::{
-        listing::Piece,
-        route::{METHOD_OVERRIDE, decode},
-    },
+    couch::{listing::Piece, route::METHOD_OVERRIDE},
     schema::Filter,
     upstream::{self, Body, Upstream, body},
 };
@@ -158,8 +156,14 @@ impl Remembered {
 impl Census {
     /// As of `info` at least: what changes meanwhile is counted, and told by `_changes` again.
     async fn renewed(known: Option<Arc<Self>>, info: Info, asker: &Asker, filter: &Filter) -> Result<Self, Error> {
-        let buckets = match known.filter(|known| known.database == info.database) {
-            Some(known) => known.followed(asker, filter).await?,
+        let known = known.filter(|known| known.database == info.database);
+        let followed = match known {
+            // A sequence that is no longer known is no reason to fail.
+            Some(known) => known.followed(asker, filter).await.ok(),
+            None => None,
+        };
+        let buckets = match followed {
+            Some(buckets) => buckets,
             None => {
                 let mut buckets = Vec::new();
                 for (start, end) in filter.ranges() {
@@ -276,14 +280,11 @@ impl Asker {
         ] {
             headers.remove(theirs);
         }
-        let mut segments = call.parts.uri.path().split('/').filter(|segment| !segment.is_empty());
-        let db = decode(segments.next().unwrap_or_default()).into_owned();
-        let is_partition = segments.next().is_some_and(|segment| decode(segment) == "_partition");
         Self {
             upstream: upstream.clone(),
             headers,
-            db,
-            partition: is_partition.then(|| decode(segments.next().unwrap_or_default()).into_owned()),
+            db: call.route.db().unwrap_or_default().to_owned(),
+            partition: partition(call.parts.uri.path()).map(Cow::into_owned),
         }
     }
 

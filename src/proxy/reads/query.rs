@@ -10,7 +10,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::super::Error;
-use crate::couch::route::query_pairs;
+use crate::couch::route::{decode, query_pairs};
 
 /// What CouchDB takes for no limit, one from its configuration heeded (`?MAX_VIEW_LIMIT`).
 const UNLIMITED: u64 = 0x7FF_FFFF_FFFF_FFFF;
@@ -33,9 +33,15 @@ pub(super) struct Query {
 struct Parameters<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl Query {
-    /// Takes the parameters of a URL; those given later count (`couch_mrview_http:parse_params`).
+    /// Takes the parameters of a URL; those given later count (`couch_mrview_http:parse_params`). In a partition they are
+    /// sorted before, and the first of a name counts (`chttpd_db:handle_partition_req`).
     pub(super) fn read_url(&mut self, uri: &Uri) {
-        for (name, value) in query_pairs(uri.query().unwrap_or_default()) {
+        let mut pairs: Vec<_> = query_pairs(uri.query().unwrap_or_default()).collect();
+        if partition(uri.path()).is_some() {
+            pairs.sort_by(|(name, _), (other, _)| name.cmp(other));
+            pairs.dedup_by(|(name, _), (first, _)| name == first);
+        }
+        for (name, value) in pairs {
             self.set(&name, &value);
         }
     }
@@ -82,13 +88,18 @@ impl Query {
         )
     }
 
-    /// The target with the window opened: in a URL the last of several counts, and it counts more than a body.
+    /// The target with the window opened, whatever a body says: the URL counts more.
     pub(super) fn open_url(&self, uri: &Uri) -> Option<Uri> {
-        let path = uri.path_and_query()?;
-        let joint = if path.query().is_some() { '&' } else { '?' };
         let (skip, limit) = self.widest();
-        let path = PathAndQuery::from_maybe_shared(format!("{path}{joint}skip={skip}&limit={limit}")).ok()?;
-        Some(Uri::from(path))
+        let mut target = format!("{}?skip={skip}&limit={limit}", uri.path());
+        for pair in uri.query().unwrap_or_default().split(['&', ';']) {
+            let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+            if !matches!(&*decode(name), "" | "skip" | "limit") {
+                target.push('&');
+                target.push_str(pair);
+            }
+        }
+        PathAndQuery::from_maybe_shared(target).ok().map(Uri::from)
     }
 
     /// One of several queries with the window opened: of a doubled member the last counts.
@@ -96,6 +107,17 @@ impl Query {
         let (skip, limit) = self.widest();
         with_members(object, &format!("\"skip\":{skip},\"limit\":{limit}"))
     }
+}
+
+/// The partition that a path is in.
+pub(super) fn partition(path: &str) -> Option<Cow<'_, str>> {
+    let mut segments = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .skip(1)
+        .map(decode);
+    segments.next().filter(|segment| segment == "_partition")?;
+    segments.next()
 }
 
 /// Adds members to the text of an object.
@@ -185,7 +207,21 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_opened_behind_what_is_written() {
+    fn in_a_partition_the_first_counts() {
+        let mut read = Query::default();
+        let query = "skip=1&skip=2&startkey=%22a%22&key=%22b%22&limit=3&limit=x";
+        read.read_url(&format!("//d/_partition/p%3a/_all_docs?{query}").parse().unwrap());
+        let start = read.start.as_deref();
+        assert_eq!(
+            (read.skip, read.limit, start, read.is_refused),
+            (1, Some(3), Some("\"a\""), false)
+        );
+        assert_eq!(partition("//d/%5fpartition/p%3a/_all_docs").as_deref(), Some("p:"));
+        assert_eq!(partition("/d/_all_docs/_partition/p"), None);
+    }
+
+    #[test]
+    fn a_window_is_opened_in_place_of_what_is_written() {
         let target = |query: &str| {
             let uri: Uri = format!("/d/_all_docs{query}").parse().unwrap();
             let mut read = Query::default();
@@ -193,10 +229,10 @@ mod tests {
             read.open_url(&uri).unwrap().to_string()
         };
         assert_eq!(
-            target("?skip=1&x"),
-            "/d/_all_docs?skip=1&x&skip=0&limit=576460752303423487"
+            target("?skip=1&x=%7b;y&&%6cimit=5"),
+            "/d/_all_docs?skip=0&limit=576460752303423487&x=%7b&y"
         );
-        assert_eq!(target("?limit=0"), "/d/_all_docs?limit=0&skip=0&limit=0");
+        assert_eq!(target("?limit=0"), "/d/_all_docs?skip=0&limit=0");
         let open = |text: &str| posted(text).open_object(text).unwrap();
         assert_eq!(open("{ }"), r#"{ "skip":0,"limit":576460752303423487}"#);
         assert_eq!(open(r#"{"limit":0}"#), r#"{"limit":0,"skip":0,"limit":0}"#);
