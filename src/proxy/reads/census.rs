@@ -39,14 +39,11 @@ const LIMIT: usize = 16 << 20;
 #[derive(Default)]
 pub(in super::super) struct Censuses(Mutex<HashMap<(String, String), Arc<Remembered>>>);
 
-#[derive(Default)]
 struct Remembered {
     census: Mutex<Option<Arc<Census>>>,
     /// One counts, whoever else comes waits for it.
-    turn: Turn,
+    turn: Semaphore,
 }
-
-struct Turn(Semaphore);
 
 /// The hidden documents of one database at one time.
 #[derive(Clone, Debug)]
@@ -104,9 +101,12 @@ struct Changed {
     id: String,
 }
 
-impl Default for Turn {
+impl Default for Remembered {
     fn default() -> Self {
-        Self(Semaphore::new(1))
+        Self {
+            census: Mutex::default(),
+            turn: Semaphore::new(1),
+        }
     }
 }
 
@@ -119,7 +119,7 @@ impl Censuses {
             return Ok(census);
         }
         // Never closed.
-        let _turn = remembered.turn.0.acquire().await.map_err(|_| Error::Lost)?;
+        let _turn = remembered.turn.acquire().await.map_err(|_| Error::Lost)?;
         if let Some(census) = remembered.as_of(&info) {
             return Ok(census);
         }
@@ -156,22 +156,17 @@ impl Remembered {
 impl Census {
     /// As of `info` at least: what changes meanwhile is counted, and told by `_changes` again.
     async fn renewed(known: Option<Arc<Self>>, info: Info, asker: &Asker, filter: &Filter) -> Result<Self, Error> {
-        let known = known.filter(|known| known.database == info.database);
-        let followed = match known {
-            // A sequence that is no longer known is no reason to fail.
+        let followed = match known.filter(|known| known.database == info.database) {
+            // That CouchDB no longer knows the sequence is no reason to fail.
             Some(known) => known.followed(asker, filter).await.ok(),
             None => None,
         };
-        let buckets = match followed {
-            Some(buckets) => buckets,
-            None => {
-                let mut buckets = Vec::new();
-                for (start, end) in filter.ranges() {
-                    buckets.extend(asker.count(Range { start, end }, filter).await?);
-                }
-                buckets
+        let mut buckets = followed.unwrap_or_default();
+        if buckets.is_empty() {
+            for (start, end) in filter.ranges() {
+                buckets.extend(asker.count(Range { start, end }, filter).await?);
             }
-        };
+        }
         Ok(Self {
             seq: text_of(&info.update_seq),
             database: info.database,
@@ -216,7 +211,9 @@ impl Census {
             return Ok(self.buckets.iter().map(|bucket| bucket.hidden).sum());
         };
         let end = self.up_to(&format!("{partition};"), asker, filter).await?;
-        Ok(end - self.up_to(&format!("{partition}:"), asker, filter).await?)
+        let start = self.up_to(&format!("{partition}:"), asker, filter).await?;
+        // What is written between the two counts must not matter.
+        Ok(end.saturating_sub(start))
     }
 
     /// How many stand before the first row of a query.
