@@ -50,7 +50,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
     let databases = file.databases.unwrap_or_else(|| vec!["*".to_owned()]);
     let patterns = settings.databases("/databases", &databases);
     let schemas_folder = settings.folder(overrides.schemas.as_ref(), file.schemas, SCHEMAS);
-    let schemas = schemas::load(&schemas_folder, settings.report);
+    let schemas = schemas::load(&schemas_folder, file.scope.unwrap_or_default(), settings.report);
     let apps = schemas.as_ref().map(|schemas| &schemas.apps);
     let app_version = file.app_version.unwrap_or_default();
     let header = app_version.header.unwrap_or_else(|| HEADER.to_owned());

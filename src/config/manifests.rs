@@ -12,7 +12,7 @@ use super::{
     read::Form,
     schemas::{Declared, is_named, version},
 };
-use crate::schema::{AppManifest, Apps, Filter, Flaw, InvalidMoment, Manifest, Newer, Registry};
+use crate::schema::{AppManifest, Apps, Flaw, InvalidMoment, Manifest, Newer, Registry, Scope};
 
 /// As it is written; what is missing is told by name, so nothing is required here.
 #[derive(Debug, Deserialize)]
@@ -23,6 +23,7 @@ struct ManifestFile {
     dependencies: Option<BTreeMap<String, String>>,
     #[serde(default)]
     newer: Newer,
+    scope: Option<Scope>,
     deprecated: Option<String>,
     sunset: Option<String>,
     #[serde(default)]
@@ -112,6 +113,7 @@ fn manifest(
         version: version?,
         dependencies,
         newer: file.newer,
+        scope: file.scope,
         deprecated,
         sunset,
         retired: file.retired,
@@ -150,12 +152,11 @@ fn dependency(schema: &str, range: &str, classes: &[Declared]) -> Result<Version
     Ok(parsed)
 }
 
-/// The manifests with what follows from them.
-pub(super) fn filtered(manifests: Vec<(String, Manifest)>, registry: &Arc<Registry>) -> Option<Apps> {
-    let apps = manifests.into_iter().map(|(_, manifest)| AppManifest {
-        replicates: Filter::new(registry.clone(), &manifest, manifest.newer.scope()),
-        manifest,
-    });
+/// The manifests with what follows from them; `scope` counts for those that do not say.
+pub(super) fn filtered(manifests: Vec<(String, Manifest)>, registry: &Arc<Registry>, scope: Scope) -> Option<Apps> {
+    let apps = manifests
+        .into_iter()
+        .map(|(_, manifest)| AppManifest::new(registry, manifest, scope));
     // Duplicates were told, file by file.
     Apps::new(apps).ok()
 }

@@ -7,6 +7,8 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
+use crate::schema::Scope;
+
 /// `config.yaml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -17,6 +19,7 @@ pub(super) struct ConfigFile {
     pub(super) schemas: Option<PathBuf>,
     pub(super) databases: Option<Vec<String>>,
     pub(super) app_version: Option<AppVersionFile>,
+    pub(super) scope: Option<Scope>,
     pub(super) timeouts: Option<TimeoutsFile>,
     pub(super) log: Option<LogFile>,
     pub(super) metrics: Option<String>,

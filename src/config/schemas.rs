@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     lens::{Lens, LensFile},
-    schema::{Apps, Class, ClassId, ClassName, Flaw, IdPattern, Place, Registry, Step, pattern},
+    schema::{Apps, Class, ClassId, ClassName, Flaw, IdPattern, Place, Registry, Scope, Step, pattern},
 };
 
 /// What stands in the folder of schemas, compiled.
@@ -46,8 +46,9 @@ pub(super) struct Declared {
     pub(super) is_stand_in: bool,
 }
 
-/// Reads and compiles `classes/*.json`, `lenses/*.yaml` and `apps/*.json`. None if any of it has a flaw.
-pub(super) fn load(root: &Path, report: &mut Report) -> Option<Schemas> {
+/// Reads and compiles `classes/*.json`, `lenses/*.yaml` and `apps/*.json`. None if any of it has a flaw. `scope` counts for apps
+/// that do not say.
+pub(super) fn load(root: &Path, scope: Scope, report: &mut Report) -> Option<Schemas> {
     let told = report.len();
     if let Err(error) = std::fs::read_dir(root) {
         let mend = "name the folder that holds `classes`, `lenses` and `apps`: `schemas` in the configuration, \
@@ -66,7 +67,7 @@ pub(super) fn load(root: &Path, report: &mut Report) -> Option<Schemas> {
     let registry = registry(&classes, &lenses, report);
     let manifests = manifests::load(root, &classes, report);
     let registry = registry.filter(|_| report.len() == told)?;
-    let apps = manifests::filtered(manifests, &registry)?;
+    let apps = manifests::filtered(manifests, &registry, scope)?;
     Some(Schemas {
         registry,
         lenses: lenses.into_iter().map(|(_, lens)| lens).collect(),

@@ -1,6 +1,7 @@
-//! CouchDB's vocabulary, without I/O: documents, revisions, revision trees, routes, selectors.
+//! CouchDB's vocabulary, without I/O: documents, listings, revisions, revision trees, routes, selectors.
 
 pub mod document;
+pub mod listing;
 pub mod rev;
 pub mod route;
 pub mod selector;

@@ -84,7 +84,7 @@ pub enum Route {
         /// The database.
         db: String,
     },
-    /// `/db/_find`.
+    /// `/db/_find`, and `/db/_explain`, which tells how that would be answered.
     Find {
         /// The database.
         db: String,
@@ -156,7 +156,9 @@ impl Route {
         // `/db/_partition/p/_design/d/_view/v` is handled as `/db/_design/d/_view/v`, and so are these.
         if second == "_partition" {
             match (segments.next(), segments.next()) {
-                (Some(_), Some(inner)) if matches!(&*inner, "_design" | "_all_docs" | "_find") => second = inner,
+                (Some(_), Some(inner)) if matches!(&*inner, "_design" | "_all_docs" | "_find" | "_explain") => {
+                    second = inner
+                }
                 _ => return Self::Other { db },
             }
         }
@@ -173,11 +175,11 @@ impl Route {
         }
         match &*second {
             "_changes" => Self::Changes { db },
-            "_bulk_docs" | "_bulk_get" | "_find" if segments.next().is_some() => Self::Other { db },
+            "_bulk_docs" | "_bulk_get" | "_find" | "_explain" if segments.next().is_some() => Self::Other { db },
             "_bulk_docs" => Self::BulkDocs { db },
             "_revs_diff" | "_missing_revs" | "_ensure_full_commit" => Self::ReplicationTarget { db },
             "_bulk_get" => Self::BulkGet { db },
-            "_find" => Self::Find { db },
+            "_find" | "_explain" => Self::Find { db },
             "_all_docs" => match (segments.next(), segments.next()) {
                 (None, _) => Self::AllDocs { db },
                 (Some(queries), None) if queries == "queries" => Self::AllDocsQueries { db },

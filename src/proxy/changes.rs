@@ -1,18 +1,15 @@
 //! `_changes`, seen through the selector of an app version.
 
 use http::{
-    HeaderMap, HeaderValue, Method, Uri,
-    header::{
-        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, TRAILER, TRANSFER_ENCODING,
-    },
+    HeaderValue, Method, Uri,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRAILER, TRANSFER_ENCODING},
     uri::PathAndQuery,
 };
-use serde_json::value::RawValue;
 
 use super::{
     Call, Error,
-    encoding::{Members, decompress},
-    headers::names,
+    encoding::{JSON, Members, decompress, is_json, members},
+    etag::conditional,
     service::{Answer, pass},
 };
 use crate::{
@@ -23,8 +20,6 @@ use crate::{
     schema::{AppManifest, Filter},
     upstream::{Upstream, body},
 };
-
-const JSON: &str = "application/json";
 
 /// Forwards a request for `_changes` so that only what the app's selector lets pass is answered.
 ///
@@ -123,57 +118,6 @@ fn filtered(uri: &Uri) -> Option<Uri> {
     Some(Uri::from(path))
 }
 
-/// CouchDB compares what stands before a `;` and nothing else.
-fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    content_type.split(|byte| *byte == b';').find(|part| !part.is_empty()) == Some(JSON.as_bytes())
-}
-
-fn members(posted: &[u8]) -> Result<Members<'_>, Error> {
-    serde_json::from_slice::<Members<'_>>(posted).map_err(|_| {
-        // What CouchDB's own parser might yet accept must not reach it: it could name another selector.
-        let is_json = serde_json::from_slice::<&RawValue>(posted).is_ok();
-        Error::BadRequest(if is_json {
-            "Request body must be a JSON object"
-        } else {
-            "invalid UTF-8 JSON"
-        })
-    })
-}
-
-/// Forwards with ETags that hold for one filter: CouchDB's is the database's, the same for all of them (transcripts,
-/// changes 56-58).
-async fn conditional(upstream: &Upstream, mut call: Call, tag: &str) -> Answer {
-    untag(&mut call.parts.headers, tag);
-    let mut answer = pass(upstream, call).await?;
-    let tagged = answer.headers().get(ETAG).and_then(|etag| {
-        let opaque = etag.to_str().ok()?.strip_suffix('"')?;
-        HeaderValue::from_str(&format!("{opaque}-{tag}\"")).ok()
-    });
-    if let Some(tagged) = tagged {
-        answer.headers_mut().insert(ETAG, tagged);
-    }
-    Ok(answer)
-}
-
-/// Leaves of `If-None-Match` what was answered under this filter, as CouchDB named it.
-fn untag(headers: &mut HeaderMap, tag: &str) {
-    if !headers.contains_key(IF_NONE_MATCH) {
-        return;
-    }
-    let suffix = format!("-{tag}\"");
-    let ours: Vec<String> = headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .flat_map(names)
-        .filter_map(|etag| Some(format!("{}\"", etag.strip_suffix(&suffix)?)))
-        .collect();
-    match HeaderValue::from_str(&ours.join(", ")) {
-        Ok(list) if !ours.is_empty() => headers.insert(IF_NONE_MATCH, list),
-        _ => headers.remove(IF_NONE_MATCH),
-    };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,37 +148,6 @@ mod tests {
             ),
         ] {
             assert_eq!(filtered(&Uri::from_static(from)).unwrap(), to);
-        }
-    }
-
-    #[test]
-    fn only_etags_of_this_filter_are_left() {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            IF_NONE_MATCH,
-            HeaderValue::from_static(r#""A-12345678", W/"B-12345678","C", "D-87654321""#),
-        );
-        untag(&mut headers, "12345678");
-        assert_eq!(headers[IF_NONE_MATCH], r#""A", W/"B""#);
-        untag(&mut headers, "12345678");
-        assert!(!headers.contains_key(IF_NONE_MATCH));
-    }
-
-    #[test]
-    fn members_are_kept_as_they_were_written() {
-        let members = members(br#" {"limit": 1.0,"\u0073elector":{ "a":1e2 },"x":[1, 2]} "#).unwrap();
-        assert_eq!(
-            serde_json::to_string(&members).unwrap(),
-            r#"{"limit":1.0,"selector":{ "a":1e2 },"x":[1, 2]}"#
-        );
-    }
-
-    #[test]
-    fn bodies_are_refused_in_the_words_of_couchdb() {
-        let reason = |posted: &[u8]| members(posted).unwrap_err().to_string();
-        assert_eq!(reason(b"[]"), "Request body must be a JSON object");
-        for posted in [&b"{"[..], b"{}x", b"\xff", b"{\"a\":\"\xff\"}"] {
-            assert_eq!(reason(posted), "invalid UTF-8 JSON");
         }
     }
 }

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::Response;
 
-use super::{Call, Databases, Error, Settings, changes, checkpoint, cors, version::Fallback};
+use super::{
+    Call, Databases, Error, Settings, changes, checkpoint, cors,
+    reads::{self, Censuses},
+    version::Fallback,
+};
 use crate::{
     couch::Route,
     schema::VersionError,
@@ -33,9 +37,12 @@ pub struct Proxy {
     fallbacks: (Vec<(Databases, Fallback)>, Fallback),
     /// Whether any app sees less than another.
     filters: bool,
+    /// Whether any app is shown less than another.
+    scopes: bool,
     /// Whether any app ends.
     ends: bool,
     pub(super) cors: cors::Policy,
+    censuses: Censuses,
 }
 
 impl Writes for Passing {
@@ -54,6 +61,7 @@ impl Proxy {
         let by_database = by_database.collect::<Result<_, VersionError>>()?;
         let fallbacks = (by_database, Fallback::new(&settings, &settings.undeclared)?);
         let filters = settings.apps.iter().any(|app| app.replicates.is_some());
+        let scopes = settings.apps.iter().any(|app| app.reads.is_some());
         let ends = settings.apps.iter().any(|app| app.manifest.ends());
         let cors = cors::Policy::new(settings.cors.as_ref(), &settings.version_header);
         Ok(Self {
@@ -62,8 +70,10 @@ impl Proxy {
             writes,
             fallbacks,
             filters,
+            scopes,
             ends,
             cors,
+            censuses: Censuses::default(),
         })
     }
 
@@ -80,7 +90,7 @@ impl Proxy {
             route,
             Route::Root | Route::Local { .. } | Route::LocalDocs { .. } | Route::Changes { .. }
         );
-        self.ends || (self.filters && is_filtered)
+        self.ends || (self.filters && is_filtered) || (self.scopes && is_read(route))
     }
 }
 
@@ -89,6 +99,7 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, call: Call) -> impl Future<Output = An
     // A route a line: what has to be looked into, and by whom.
     match call.route {
         Route::Changes { .. } if call.versioned && proxy.filters => changes(proxy, call).boxed().left_future(),
+        _ if is_read(&call.route) && call.versioned && proxy.scopes => reads(proxy, call).boxed().left_future(),
         _ if checkpoint::filter(&call).is_some() => checkpoint::forward(proxy, call).boxed().left_future(),
         _ if call.versioned && call.route.writes(&call.method) => {
             async move { proxy.writes.forward(call).await }.boxed().left_future()
@@ -102,6 +113,26 @@ async fn changes(proxy: Arc<Proxy>, call: Call) -> Answer {
         Some(app) => changes::forward(&proxy.upstream, call, &app, proxy.settings.filter_limit).await,
         None => pass(&proxy.upstream, call).await,
     }
+}
+
+async fn reads(proxy: Arc<Proxy>, call: Call) -> Answer {
+    match call.app.clone() {
+        Some(app) => reads::forward(&proxy.upstream, &proxy.censuses, call, &app).await,
+        None => pass(&proxy.upstream, call).await,
+    }
+}
+
+/// Whether a route shows many documents at once.
+fn is_read(route: &Route) -> bool {
+    matches!(
+        route,
+        Route::Find { .. }
+            | Route::AllDocs { .. }
+            | Route::AllDocsQueries { .. }
+            | Route::View { .. }
+            | Route::ViewQueries { .. }
+            | Route::BulkGet { .. }
+    )
 }
 
 /// Streams both ways and looks at nothing.

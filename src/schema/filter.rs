@@ -62,6 +62,31 @@ impl Filter {
         class.is_none_or(|(class, _)| !self.classes.is_excluded[class.0])
     }
 
+    /// Where all ids lie that are not admitted, among others: apart from each other, and in order. See [`IdPattern::range`].
+    ///
+    /// [`IdPattern::range`]: super::IdPattern::range
+    pub fn ranges(&self) -> Vec<(String, Option<String>)> {
+        let Excluded { registry, is_excluded } = &self.classes;
+        let mut ranges: Vec<_> = registry
+            .classes()
+            .filter(|(class, _)| is_excluded[class.0])
+            .map(|(_, class)| class.pattern.range())
+            .collect();
+        ranges.sort();
+        let mut apart: Vec<(String, Option<String>)> = Vec::new();
+        for (start, end) in ranges {
+            match apart.last_mut() {
+                Some((_, last)) if last.as_ref().is_none_or(|last| start < *last) => {
+                    if last.is_some() && (end.is_none() || end > *last) {
+                        *last = end;
+                    }
+                }
+                _ => apart.push((start, end)),
+            }
+        }
+        apart
+    }
+
     /// The same as a Mango selector.
     pub fn selector(&self) -> &Selector {
         &self.selector
@@ -243,7 +268,31 @@ mod tests {
         ])
     }
 
+    #[test]
+    fn ranges_are_apart() {
+        let ranges = |registry: &Arc<Registry>, range| filter(registry, range, Scope::Exact).unwrap().ranges();
+        let range = |start: &str, end: &str| (start.to_owned(), Some(end.to_owned()));
+        assert_eq!(ranges(&todo(DEFAULT), "^2"), [range("todo-item:", "todo-item;")]);
+        assert_eq!(ranges(&nested(), "^1"), [range("t:", "t;")]);
+        assert_eq!(
+            ranges(&nested(), ">=1, <4"),
+            [range("t:a", "t:a\0"), range("t:a:b:", "t:a:b;")]
+        );
+    }
+
     proptest! {
+        /// Whatever is kept away lies in a range.
+        #[test]
+        fn ranges_hold_all_that_is_kept_away(
+            parts in proptest::collection::vec(proptest::sample::select(vec!["t", ":", "a", "b", "\u{10ffff}"]), 0..9),
+            range in proptest::sample::select(vec!["^1", "^2", "^3", "^4", "^5", ">=2, <5"]),
+        ) {
+            let id = parts.concat();
+            let filter = filter(&nested(), range, Scope::Exact).unwrap();
+            let holds = |(start, end): &(String, Option<String>)| *start <= id && end.as_ref().is_none_or(|end| id < *end);
+            prop_assert!(filter.admits(&id) || filter.ranges().iter().any(holds));
+        }
+
         /// The selector lets pass what `admits` admits, and nothing else.
         #[test]
         fn the_selector_says_the_same(

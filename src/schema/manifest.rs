@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 use semver::{Version, VersionReq};
 use serde::Deserialize;
 
-use super::{Filter, Moment};
+use super::{Filter, Moment, Registry};
 
 /// `{"name":"todo-app","version":"2.0.0","dependencies":{"todo-item":"^2.0.0"}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Manifest {
     /// What becomes of documents newer than it knows.
     #[serde(default)]
     pub newer: Newer,
+    /// What its clients are shown of reads; none if the configuration's default counts.
+    #[serde(default)]
+    pub scope: Option<Scope>,
     /// Since when its users are asked to update.
     #[serde(default)]
     pub deprecated: Option<Moment>,
@@ -89,6 +92,8 @@ pub struct AppManifest {
     pub manifest: Manifest,
     /// What its clients see of `_changes`, and so replicate; none if they see everything.
     pub replicates: Option<Filter>,
+    /// What its clients see of `_find`, `_all_docs`, `_bulk_get` and views; none if they see everything.
+    pub reads: Option<Filter>,
 }
 
 /// Every manifest, by app, oldest first.
@@ -139,6 +144,15 @@ impl FromStr for AppVersion {
 }
 
 impl AppManifest {
+    /// What follows from a manifest; `scope` counts for one that does not say.
+    pub fn new(registry: &Arc<Registry>, manifest: Manifest, scope: Scope) -> Self {
+        Self {
+            replicates: Filter::new(registry.clone(), &manifest, manifest.newer.scope()),
+            reads: Filter::new(registry.clone(), &manifest, manifest.scope.unwrap_or(scope)),
+            manifest,
+        }
+    }
+
     /// `todo-app@2.0.0`.
     pub fn id(&self) -> String {
         self.to_string()
@@ -249,6 +263,7 @@ mod tests {
             AppManifest {
                 manifest,
                 replicates: None,
+                reads: None,
             }
         };
         Apps::new(versions.iter().map(manifest)).unwrap()
@@ -266,6 +281,9 @@ mod tests {
             serde_json::from_str::<Manifest>(&withhold).unwrap().newer,
             Newer::Withhold
         );
+        let scoped = text.replace("\"name\"", "\"scope\":\"current-and-newer\",\"name\"");
+        let scoped: Manifest = serde_json::from_str(&scoped).unwrap();
+        assert_eq!((manifest.scope, scoped.scope), (None, Some(Scope::CurrentAndNewer)));
     }
 
     #[test]

@@ -106,6 +106,16 @@ impl IdPattern {
         }
     }
 
+    /// From the first id that may be of this pattern up to, without it, one that stands behind all of them; none if nothing
+    /// does. In the order of bytes, which is that of `_all_docs`.
+    pub fn range(&self) -> (String, Option<String>) {
+        let end = match &self.suffix {
+            Some(_) => successor(&self.prefix),
+            None => Some(format!("{}\0", self.prefix)),
+        };
+        (self.prefix.clone(), end)
+    }
+
     /// A regular expression without anchors for the ids of this pattern, in the common ground of PCRE (CouchDB's `$regex`) and the
     /// `regex` crate (the embedded upstream's).
     pub fn regex(&self) -> String {
@@ -114,6 +124,19 @@ impl IdPattern {
             None => regex::escape(&self.prefix),
         }
     }
+}
+
+/// The first text behind all that begin with `prefix`.
+fn successor(prefix: &str) -> Option<String> {
+    let mut kept = prefix.to_owned();
+    while let Some(last) = kept.pop() {
+        // Surrogates, which are no characters, are stepped over.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            kept.push(next);
+            return Some(kept);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -149,6 +172,17 @@ mod tests {
         assert_eq!(settings.key("settings2"), None);
         assert_eq!(settings.id(""), "settings");
         assert!(!settings.is_keyed());
+    }
+
+    #[test]
+    fn a_range_has_all_ids_of_a_pattern() {
+        let range = |text: &str| pattern(text).range();
+        assert_eq!(range(DEFAULT), ("todo-item:".into(), Some("todo-item;".into())));
+        assert_eq!(range("settings"), ("settings".into(), Some("settings\0".into())));
+        assert_eq!(range("{key}:b"), (String::new(), None));
+        assert_eq!(range("a\u{d7ff}{key}").1.unwrap(), "a\u{e000}");
+        assert_eq!(range("a\u{10ffff}{key}").1.unwrap(), "b");
+        assert_eq!(range("\u{10ffff}{key}").1, None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chesterfield::{
     proxy::{Databases, Passing, Proxy, Settings, Writes, serve},
-    schema::{AppManifest, Apps, Class, ClassName, Filter, IdPattern, Manifest, Registry, pattern},
+    schema::{AppManifest, Apps, Class, ClassName, IdPattern, Manifest, Registry, Scope, pattern},
     upstream::{self, Timeouts, Upstream},
 };
 use semver::Version;
@@ -33,6 +33,11 @@ pub const SELECTOR: &str = r#"{"_id":{"$not":{"$regex":"(?s)^(?:todo\\-item:.+:v
 
 /// Version 1 sees everything, version 2 no longer what version 1 wrote.
 pub fn todo_apps() -> Apps {
+    scoped_todo_apps(Scope::All)
+}
+
+/// The same, with reads scoped.
+pub fn scoped_todo_apps(scope: Scope) -> Apps {
     let class = |major: u64| {
         let name: ClassName = format!("todo-item@{major}").parse().unwrap();
         let pattern = IdPattern::new(pattern::DEFAULT, &name).unwrap();
@@ -44,10 +49,7 @@ pub fn todo_apps() -> Apps {
         let manifest = json!({ "name": "todo-app", "version": format!("{major}.0.0"),
             "dependencies": { "todo-item": format!("^{major}") } });
         let manifest: Manifest = serde_json::from_value(manifest).unwrap();
-        AppManifest {
-            replicates: Filter::new(registry.clone(), &manifest, manifest.newer.scope()),
-            manifest,
-        }
+        AppManifest::new(&registry, manifest, scope)
     };
     Apps::new([app(1), app(2)]).unwrap()
 }

@@ -12,12 +12,13 @@ use std::{
 
 use bytes::Bytes;
 use chesterfield::{
-    config::{Config, Given, Overrides},
+    config::{Config, Given, Overrides, Schemas},
     fanout::FanOut,
     proxy::{
         self, Passing, Proxy, Settings, Writes,
         writes::{FanningOut, Limits},
     },
+    schema::{AppManifest, Apps, Scope},
     upstream::{self, Timeouts, Upstream, UpstreamService, embedded::Embedded},
 };
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -115,6 +116,18 @@ impl Stage {
         };
         assert!(stage.direct().ask("PUT", "", "").await.status.is_success());
         stage
+    }
+
+    /// What migrating proxies that are started from now on show to apps that do not say.
+    pub fn scope(&mut self, scope: Scope) {
+        let Schemas { registry, apps, .. } = &self.config.schemas;
+        let scoped = |app: &Arc<AppManifest>| AppManifest::new(registry, app.manifest.clone(), scope);
+        self.config.proxy.apps = Apps::new(apps.iter().map(scoped)).unwrap();
+    }
+
+    /// The manifest of a version.
+    pub fn app(&self, version: &str) -> Arc<AppManifest> {
+        self.config.proxy.apps.resolve(version).unwrap().clone()
     }
 
     /// Starts a migrating proxy.
@@ -230,7 +243,10 @@ impl Asking {
 
     /// `path` is below the server.
     pub async fn ask_server(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Answered {
-        self.request(method, format!("{}/{path}", self.url), &[], body).await
+        let uri = format!("{}/{path}", self.url);
+        let (mut answer, text) = self.request(method, uri, &[], body).await;
+        answer.body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        answer
     }
 
     pub async fn ask_with(
@@ -240,6 +256,19 @@ impl Asking {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answered {
+        let (mut answer, text) = self.text_with(method, path, headers, body).await;
+        answer.body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        answer
+    }
+
+    /// An answer that need not be JSON, and its text.
+    pub async fn text_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> (Answered, String) {
         let slash = if path.is_empty() || path.starts_with('?') {
             ""
         } else {
@@ -249,7 +278,13 @@ impl Asking {
         self.request(method, uri, headers, body).await
     }
 
-    async fn request(&self, method: &str, uri: String, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answered {
+    async fn request(
+        &self,
+        method: &str,
+        uri: String,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> (Answered, String) {
         let mut request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).unwrap())
             .uri(uri);
@@ -268,11 +303,12 @@ impl Asking {
         let request = request.body(Full::new(body.into())).unwrap();
         let (head, body) = self.client.request(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answered {
+        let answer = Answered {
             status: head.status,
             headers: head.headers,
-            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
-        }
+            body: Value::Null,
+        };
+        (answer, String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Writes and insists; answers the new revision.

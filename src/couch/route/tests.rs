@@ -142,6 +142,7 @@ fn what_lies_outside_databases() {
     for path in [
         "/d/_bulk_docs/x",
         "/d/_find/x",
+        "/d/_explain/x",
         "/d/_all_docs/x",
         "/d/_local_docs/x",
         "/d/_partition/p",
@@ -151,7 +152,12 @@ fn what_lies_outside_databases() {
     for path in ["/d/_local_docs", "/d/%5flocal_docs/queries/"] {
         assert_eq!(get(path), Route::LocalDocs { db: "d".into() }, "{path}");
     }
-    for path in ["/d/_find", "/d/_partition/p/_find/"] {
+    for path in [
+        "/d/_find",
+        "/d/_explain",
+        "/d/_partition/p/_explain",
+        "/d/_partition/p/_find/",
+    ] {
         assert_eq!(get(path), Route::Find { db: "d".into() }, "{path}");
     }
 }

@@ -64,7 +64,12 @@ enum Left {
 pub async fn answer(database: Arc<Database>, call: Call, range: Range) -> Answer {
     let body = match call.method {
         Method::GET | Method::HEAD => Map::new(),
-        Method::POST => call.json_object()?,
+        Method::POST => {
+            let mut body = call.json_object()?;
+            // The URL counts more (`couch_mrview_http:parse_body_and_query`).
+            body.retain(|name, _| call.query.get(name).is_none());
+            body
+        }
         _ => return Err(Failure::method("GET,HEAD,POST")),
     };
     let query = Query::parse(&call, body, range)?;
@@ -97,7 +102,7 @@ pub async fn queries(database: Arc<Database>, call: Call, range: Range) -> Answe
 }
 
 impl Query {
-    /// From the URL, or with more weight from a POST's body.
+    /// From the URL, or with more weight from one of several queries.
     fn parse(call: &Call, mut body: Map<String, Value>, range: Range) -> Result<Self, Failure> {
         let mut json = |names: &[&str]| -> Result<Option<Value>, Failure> {
             match names.iter().find_map(|name| body.remove(*name)) {

@@ -1,0 +1,65 @@
+//! Reads of an app version that is shown some classes only: `_find`, `_all_docs`, views and `_bulk_get`.
+//!
+//! A document is never refused to who names its id: `GET` of a document and of attachments pass untouched.
+
+mod bulk_get;
+mod census;
+mod find;
+mod listing;
+mod queries;
+mod query;
+mod rows;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+
+use super::{Answer, Call, Error, encoding::decompress, service::pass};
+use crate::{
+    couch::Route,
+    schema::AppManifest,
+    upstream::{Upstream, body},
+};
+
+pub(super) use census::Censuses;
+
+/// The most that is read of a posted body: ids by the hundred thousand. More is refused with 413.
+const LIMIT: usize = 16 << 20;
+
+/// Forwards a read so that only what the app is shown is answered.
+pub(super) async fn forward(upstream: &Upstream, censuses: &Censuses, call: Call, app: &AppManifest) -> Answer {
+    let Some(filter) = &app.reads else {
+        return pass(upstream, call).await;
+    };
+    match call.route {
+        Route::Find { .. } => find::forward(upstream, call, filter).await,
+        Route::AllDocs { .. } | Route::View { .. } => listing::forward(upstream, censuses, call, filter).await,
+        Route::AllDocsQueries { .. } | Route::ViewQueries { .. } => {
+            queries::forward(upstream, censuses, call, filter).await
+        }
+        Route::BulkGet { .. } => bulk_get::forward(upstream, call, filter, app.replicates.as_ref()).await,
+        _ => pass(upstream, call).await,
+    }
+}
+
+/// The posted body in plain; none if there is none, which CouchDB refuses. The call keeps it as it was sent.
+async fn posted(call: &mut Call) -> Result<Option<Bytes>, Error> {
+    let sent = body::read(std::mem::replace(&mut call.body, body::empty()), LIMIT).await?;
+    if sent.is_empty() {
+        return Ok(None);
+    }
+    call.body = body::full(sent.clone());
+    decompress(&call.parts.headers, sent, LIMIT).map(Some)
+}
+
+/// Puts another body in place of the one that was sent.
+fn repost(call: &mut Call, text: impl Into<Bytes>) {
+    call.body = body::full(text);
+    for stale in [CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, TRAILER] {
+        call.parts.headers.remove(stale);
+    }
+}
+
+/// Has the answer sent in plain, whatever stands between: it is to be looked into.
+fn in_plain(call: &mut Call) {
+    call.parts.headers.remove(ACCEPT_ENCODING);
+}
