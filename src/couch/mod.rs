@@ -1,11 +1,13 @@
 //! CouchDB's vocabulary, without I/O: documents, revisions, revision trees, routes, selectors.
 
+pub mod doc_ids;
 pub mod document;
 pub mod rev;
 pub mod route;
 pub mod selector;
 pub mod tree;
 
+pub use doc_ids::DocIds;
 pub use document::{Document, Fields};
 pub use rev::{InvalidRev, Rev};
 pub use route::Route;
