@@ -52,6 +52,8 @@ pub struct Answered {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Value,
+    /// What it was parsed from, or was not if it is no JSON.
+    pub bytes: Bytes,
 }
 
 /// Asks one server, with the credentials of `COUCHDB_URL`.
@@ -200,6 +202,16 @@ impl Server {
 }
 
 impl Asking {
+    /// Where the database is.
+    pub fn url(&self) -> String {
+        format!("{}/{}", self.url, self.db)
+    }
+
+    /// The credentials of `COUCHDB_URL`.
+    pub fn authorization(&self) -> Option<&str> {
+        self.upstream.account.as_ref().and_then(|account| account.to_str().ok())
+    }
+
     /// `path` is below the database; a body is JSON.
     pub async fn ask(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Answered {
         self.ask_with(method, path, &[], body).await
@@ -239,6 +251,7 @@ impl Asking {
             status: head.status,
             headers: head.headers,
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+            bytes: body,
         }
     }
 
