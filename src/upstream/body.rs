@@ -83,6 +83,9 @@ pub async fn peek(mut body: Body, limit: usize) -> Result<Peeked, ReadError> {
             Err(_) => {}
         }
     }
+    if first.is_empty() && more.is_empty() {
+        return Ok(Peeked::Longer(body));
+    }
     let seen = [first, more.into()].into_iter().filter(|piece| !piece.is_empty());
     let seen = stream::iter(
         seen.map(|piece| Ok::<_, BoxError>(Frame::data(piece)))

@@ -1,5 +1,6 @@
 //! A migrating proxy of the todo app before a database, and the database seen directly: in the embedded store, or on the server
 //! that `COUCHDB_URL` names.
+#![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::{
     path::Path,

@@ -124,9 +124,11 @@ impl Shared {
         let read = read
             .inspect_err(|error| tracing::warn!(%error, "siblings could not be read ahead"))
             .ok();
-        let answered = match forwarded {
-            Ok(answer) => answer::read(&self.upstream, &self.fan_out, answer, &posted).await,
-            Err(error) => Err(posted.too_long().map_or_else(|| error.into(), Into::into)),
+        let answered = match (forwarded, posted.too_long()) {
+            // Whatever the upstream made of a body that broke off.
+            (_, Some(error)) => Err(error.into()),
+            (Ok(answer), None) => answer::read(&self.upstream, &self.fan_out, answer, &posted).await,
+            (Err(error), None) => Err(error.into()),
         };
         let (answer, accepted) = match answered {
             Ok(seen) => seen,

@@ -49,6 +49,8 @@ struct Noting {
 
 struct Passing {
     body: Body,
+    /// What is still to come, if it was said beforehand.
+    announced: Option<u64>,
     seen: Seen,
 }
 
@@ -72,8 +74,12 @@ pub fn watch(fan_out: &FanOut, headers: &HeaderMap, body: Body, limit: usize) ->
         is_too_long: false,
         has_ended: false,
     })));
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
     let passing = Passing {
         body,
+        announced,
         seen: seen.clone(),
     };
     (passing.boxed_unsync(), seen)
@@ -158,7 +164,11 @@ impl http_body::Body for Passing {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        let has_ended = frame.is_none() || this.body.is_end_stream();
+        if let (Some(announced), Some(Ok(frame))) = (&mut this.announced, &frame) {
+            *announced = announced.saturating_sub(frame.data_ref().map_or(0, |piece| piece.len() as u64));
+        }
+        // Nobody asks for an end that is known.
+        let has_ended = frame.is_none() || this.announced == Some(0) || this.body.is_end_stream();
         let looked = this.seen.with(|looking| {
             looking.has_ended |= has_ended;
             match &frame {
