@@ -17,6 +17,7 @@ pub(super) struct ConfigFile {
     pub(super) timeouts: Option<TimeoutsFile>,
     pub(super) log: Option<LogFile>,
     pub(super) metrics: Option<String>,
+    pub(super) limits: Option<LimitsFile>,
 }
 
 /// How clients say which version of which app they are.
@@ -44,4 +45,12 @@ pub(super) struct TimeoutsFile {
 pub(super) struct LogFile {
     pub(super) format: Option<String>,
     pub(super) level: Option<String>,
+}
+
+/// Sizes like `64MB`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct LimitsFile {
+    pub(super) body: Option<String>,
+    pub(super) held: Option<String>,
 }
