@@ -16,8 +16,11 @@ use crate::{
 /// Entities in one request. CouchDB refuses more than 10,000 documents by default (`max_bulk_get_count`).
 pub const AT_ONCE: usize = 500;
 
-/// The most that is read of an answer about several documents. Parsed and derived from it takes a few times as much.
-pub const BUDGET: usize = 8 << 20;
+/// The most that is read of an answer about several entities. What is parsed and derived from it takes a few times as much.
+pub const BUDGET: usize = 4 << 20;
+
+/// The same for entities that are read ahead: doing it again in parts would cost more.
+pub const BUDGET_AHEAD: usize = 2 * BUDGET;
 
 #[derive(Serialize)]
 struct Question<'a> {
@@ -64,14 +67,14 @@ impl Revision<'_> {
 /// CouchDB lets a replicated write bear a revision that is none (`0-a`, a generation beyond every integer). What cannot be read whole is
 /// not reconciled, and keeps nothing else from being so: such an entity is left without a document.
 ///
-/// Answers how long the upstream's answer was. One about several entities that is longer than [`BUDGET`] fails with
+/// Answers how long the upstream's answer was. One about several entities that is longer than `budget` fails with
 /// [`Error::TooLong`]: fewer are to be read at once.
-pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity]) -> Result<usize, Error> {
+pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity], budget: usize) -> Result<usize, Error> {
     let ids = entities.iter().flat_map(|entity| &entity.members).map(|member| Asked {
         id: &member.id,
         rev: None,
     });
-    let limit = if entities.len() > 1 { BUDGET } else { store::LIMIT };
+    let limit = if entities.len() > 1 { budget } else { store::LIMIT };
     let answer = ask(upstream, db, &ids.collect::<Vec<_>>(), limit).await?;
     let found = found_in(&answer)?;
     // One result for each document asked for, in the same order.

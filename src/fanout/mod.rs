@@ -117,19 +117,19 @@ impl FanOut {
     /// Reads entities, in the order of `keys`, with one request. Of more than [`AT_ONCE`], or if they are too large to be held at once,
     /// none is read: [`FanOut::reconcile`] takes any number of any size.
     pub async fn read(&self, db: &str, keys: &[EntityKey]) -> Result<Vec<Entity>, Error> {
-        Ok(self.read_measured(db, keys).await?.0)
+        Ok(self.read_measured(db, keys, entities::BUDGET_AHEAD).await?.0)
     }
 
     /// Answers how many bytes were read, too.
-    async fn read_measured(&self, db: &str, keys: &[EntityKey]) -> Result<(Vec<Entity>, usize), Error> {
+    async fn read_measured(&self, db: &str, keys: &[EntityKey], budget: usize) -> Result<(Vec<Entity>, usize), Error> {
         let mut read: Vec<Entity> = keys.iter().filter_map(|key| self.blank(key)).collect();
         let length = match read.len() {
             0 => 0,
-            1..=AT_ONCE => entities::read(&self.upstream, db, &mut read).await?,
+            1..=AT_ONCE => entities::read(&self.upstream, db, &mut read, budget).await?,
             _ => {
                 return Err(Error::TooLong {
                     request: "_bulk_get",
-                    limit: entities::BUDGET,
+                    limit: budget,
                 });
             }
         };
@@ -176,7 +176,7 @@ impl FanOut {
         let mut rest = keys;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(at_once.min(rest.len()));
-            let (entities, length) = match self.read_measured(db, now).await {
+            let (entities, length) = match self.read_measured(db, now, entities::BUDGET).await {
                 Err(Error::TooLong { .. }) if now.len() > 1 => {
                     at_once = now.len() / 2;
                     continue;

@@ -276,9 +276,9 @@ async fn hold(call: &mut Call, room: &Room, place: &mut Place, limit: usize) -> 
     if wanted > longest {
         return Ok(None);
     }
-    let mut taken = room.take(wanted);
+    *place = room.take(wanted);
     let body = std::mem::replace(&mut call.body, body::empty());
-    let sent = match body::peek(body, taken.size).await? {
+    let sent = match body::peek(body, place.size).await? {
         Peeked::Whole(sent) => sent,
         Peeked::Longer(body) => {
             call.body = body;
@@ -286,10 +286,9 @@ async fn hold(call: &mut Call, room: &Room, place: &mut Place, limit: usize) -> 
         }
     };
     call.body = full(sent.clone());
-    match decompress(headers, sent.clone(), taken.size) {
+    match decompress(headers, sent.clone(), place.size) {
         Ok(text) => {
-            taken.keep(sent.len().max(text.len()));
-            *place = taken;
+            place.keep(sent.len().max(text.len()));
             Ok(Some(text))
         }
         Err(Error::Body(ReadError::TooLong(_))) => Ok(None),
