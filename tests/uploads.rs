@@ -253,3 +253,47 @@ async fn of_a_long_batch_what_was_refused_stays_as_it_was() {
     assert_carried(&proxy, "1").await;
     stage.end().await;
 }
+
+/// Of a batch that is held, too: what is read ahead has to be held beside it.
+#[tokio::test]
+async fn what_is_too_large_to_be_read_at_once_is_carried_in_parts() {
+    let mut stage = Stage::new().await;
+    let proxy = stage.proxy().await;
+    let keys = ["a", "b", "c"];
+    let document = |key: &str| {
+        let mut document = todo(key);
+        document["text"] = json!("x".repeat(1_200_000));
+        document
+    };
+    let docs: Vec<Value> = keys.map(document).into();
+    let answer = proxy
+        .ask("POST", "_bulk_docs", json!({ "docs": docs }).to_string())
+        .await;
+    assert_eq!(answer.status, StatusCode::CREATED);
+    // Eleven megabytes in three versions.
+    let edited = docs
+        .into_iter()
+        .zip(answer.body.as_array().unwrap())
+        .map(|(mut document, row)| {
+            document["_rev"] = row["rev"].clone();
+            document["isDone"] = json!(false);
+            document
+        });
+    let body = json!({ "docs": edited.collect::<Vec<_>>() }).to_string();
+    assert!(body.len() < 4 << 20, "it is held");
+    assert_eq!(proxy.ask("POST", "_bulk_docs", body).await.status, StatusCode::CREATED);
+    for key in keys {
+        assert_eq!(
+            proxy.get(&format!("todo-item-status:{key}:v:1")).await["status"],
+            "active"
+        );
+        assert_eq!(
+            proxy.get(&format!("todo-item:{key}:v:3")).await["text"]
+                .as_str()
+                .unwrap()
+                .len(),
+            1_200_000
+        );
+    }
+    stage.end().await;
+}

@@ -158,6 +158,8 @@ pub async fn read(
             }
         }
     }
+    accepted.unseen.sort_unstable();
+    accepted.unseen.dedup();
     Ok((Response::from_parts(head, full(body)), accepted))
 }
 

@@ -121,9 +121,12 @@ impl Shared {
         let keys = posted.entities();
         let mut stay = self.in_flight.enter(&db, &keys);
         let (forwarded, read) = tokio::join!(self.upstream.send(call.into_request()), self.fan_out.read(&db, &keys));
-        let read = read
-            .inspect_err(|error| tracing::warn!(%error, "siblings could not be read ahead"))
-            .ok();
+        let read = read.map_err(|error| match error {
+            // They are large, and read in parts afterwards.
+            Error::TooLong { .. } => {}
+            error => tracing::warn!(%error, "siblings could not be read ahead"),
+        });
+        let read = read.ok();
         let answered = match (forwarded, posted.too_long()) {
             // Whatever the upstream made of a body that broke off.
             (_, Some(error)) => Err(error.into()),
