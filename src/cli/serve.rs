@@ -5,10 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use chesterfield::{
     config::{Config, LogFormat, Overrides, UpstreamConfig},
     fanout::FanOut,
-    proxy::{
-        self, Proxy,
-        writes::{FanningOut, Limits},
-    },
+    proxy::{self, Proxy, writes::FanningOut},
     upstream::{Upstream, body, embedded::Embedded},
 };
 use http::{HeaderValue, Request, StatusCode, Uri, header::AUTHORIZATION};
@@ -61,11 +58,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         config.schemas.registry.clone(),
         config.schemas.lenses.clone().into(),
     );
-    let limits = Limits {
-        patience: config.fan_out,
-        ..Limits::default()
-    };
-    let writes = Arc::new(FanningOut::new(upstream.clone(), fan_out, limits));
+    let writes = Arc::new(FanningOut::new(upstream.clone(), fan_out, config.limits));
     let proxy = Proxy::new(config.proxy.clone(), upstream.clone(), writes.clone());
     let proxy = proxy.map_err(|error| Failure::Internal(error.to_string()))?;
     let stop = CancellationToken::new();

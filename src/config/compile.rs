@@ -14,12 +14,12 @@ use super::{
     Config, Given, Log, LogFormat, Overrides, Problems, UpstreamConfig,
     folder::read_file,
     problem::{Report, escaped},
-    raw::{ConfigFile, CorsFile, LogFile, RetiredFile, TimeoutsFile, UndeclaredFile},
+    raw::{ConfigFile, CorsFile, LimitsFile, LogFile, RetiredFile, TimeoutsFile, UndeclaredFile},
     read::Form,
     schemas,
 };
 use crate::{
-    proxy::{self, Cors, Databases, Origin, Origins, Retirement, Undeclared},
+    proxy::{self, Cors, Databases, Origin, Origins, Retirement, Undeclared, writes::Limits},
     schema::{AppVersion, Apps, Flaw, manifest::InvalidAppVersion},
     upstream,
 };
@@ -30,7 +30,6 @@ const HEADER: &str = "App-Version";
 const EMBEDDED: &str = "embedded";
 const DATA: &str = "data";
 const SCHEMAS: &str = "schemas";
-const FAN_OUT: Duration = Duration::from_secs(30);
 
 /// Reads and checks everything; whatever is wrong, all else is looked at too.
 pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
@@ -44,6 +43,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
     let listen = settings.address("/listen", overrides.listen.as_ref(), file.listen, Some(LISTEN));
     let metrics = settings.address("/metrics", None, file.metrics, None);
     let timeouts = settings.timeouts(file.timeouts.unwrap_or_default());
+    let limits = settings.limits(&file.limits.unwrap_or_default(), timeouts.fan_out);
     let data = settings.folder(overrides.data.as_ref(), file.data, DATA);
     let upstream = settings.upstream(overrides.upstream.as_ref(), file.upstream, data, timeouts.upstream);
     let log = settings.log(&file.log.unwrap_or_default());
@@ -84,7 +84,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
             },
             header,
             databases,
-            fan_out: timeouts.fan_out,
+            limits,
             log,
             metrics,
             schemas_folder,
@@ -202,11 +202,32 @@ impl Settings<'_> {
                 connect: duration("connect", file.connect, upstream.connect),
                 idle: duration("idle", file.idle, upstream.idle),
             },
-            fan_out: duration("fan-out", file.fan_out, FAN_OUT),
+            fan_out: duration("fan-out", file.fan_out, Limits::default().patience),
             proxy: proxy::Timeouts {
                 head: duration("head", file.head, proxy.head),
                 drain: duration("drain", file.drain, proxy.drain),
             },
+        }
+    }
+
+    fn limits(&mut self, file: &LimitsFile, patience: Duration) -> Limits {
+        let default = Limits::default();
+        let mut size = |name: &str, text: &Option<String>, default: usize| match text {
+            None => default,
+            Some(text) => parse_size(text).unwrap_or_else(|| {
+                let what = format!("`{text}` is no size");
+                self.flaw(
+                    &format!("/limits/{name}"),
+                    what,
+                    "write a number above zero and its unit, as in `512kB`, `64MB` or `1GB`",
+                );
+                default
+            }),
+        };
+        Limits {
+            body: size("body", &file.body, default.body),
+            held: size("held", &file.held, default.held),
+            patience,
         }
     }
 
@@ -378,9 +399,42 @@ fn parse_duration(text: &str) -> Option<Duration> {
     }
 }
 
+/// A whole number and its unit, in powers of 1024.
+fn parse_size(text: &str) -> Option<usize> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let number: usize = number.parse().ok().filter(|number| *number > 0)?;
+    let shift = match unit.trim() {
+        "kB" | "KB" => 10,
+        "MB" => 20,
+        "GB" => 30,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("64MB"), Some(64 << 20));
+        assert_eq!(parse_size("1 GB"), Some(1 << 30));
+        assert_eq!(parse_size("512kB"), Some(512 << 10));
+        for text in [
+            "64",
+            "0MB",
+            "-1MB",
+            "1.5GB",
+            "64 megabytes",
+            "99999999999999999999GB",
+            "18014398509481984GB",
+            "",
+        ] {
+            assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations_have_units() {

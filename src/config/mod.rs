@@ -8,11 +8,14 @@ mod raw;
 mod read;
 mod schemas;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
-use crate::{proxy, upstream::Upstream};
+use crate::{
+    proxy::{self, writes::Limits},
+    upstream::Upstream,
+};
 
 pub use problem::{Problem, Problems};
 pub use schemas::Schemas;
@@ -32,8 +35,8 @@ pub struct Config {
     pub header: String,
     /// The database patterns as they were written.
     pub databases: Vec<String>,
-    /// How long a write waits until it is carried into all versions.
-    pub fan_out: Duration,
+    /// How long a write waits until it is carried into all versions, and how much it may take.
+    pub limits: Limits,
     /// What is logged, and how.
     pub log: Log,
     /// Where Prometheus fetches metrics.

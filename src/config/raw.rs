@@ -23,6 +23,7 @@ pub(super) struct ConfigFile {
     pub(super) timeouts: Option<TimeoutsFile>,
     pub(super) log: Option<LogFile>,
     pub(super) metrics: Option<String>,
+    pub(super) limits: Option<LimitsFile>,
     pub(super) cors: Option<CorsFile>,
 }
 
@@ -102,4 +103,12 @@ pub(super) struct CorsFile {
     pub(super) origins: Option<Vec<String>>,
     pub(super) credentials: Option<bool>,
     pub(super) headers: Option<Vec<String>>,
+}
+
+/// Sizes like `64MB`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct LimitsFile {
+    pub(super) body: Option<String>,
+    pub(super) held: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! CouchDB's vocabulary, without I/O: documents, listings, revisions, revision trees, routes, selectors.
 
+pub mod doc_ids;
 pub mod document;
 pub mod listing;
 pub mod rev;
@@ -7,6 +8,7 @@ pub mod route;
 pub mod selector;
 pub mod tree;
 
+pub use doc_ids::DocIds;
 pub use document::{Document, Fields};
 pub use rev::{InvalidRev, Rev};
 pub use route::Route;

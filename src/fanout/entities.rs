@@ -1,7 +1,8 @@
 //! Reading entities: every leaf of every document with its history, by one `_bulk_get`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -15,9 +16,15 @@ use crate::{
 /// Entities in one request. CouchDB refuses more than 10,000 documents by default (`max_bulk_get_count`).
 pub const AT_ONCE: usize = 500;
 
+/// The most that is read of an answer about several entities. What is parsed and derived from it takes a few times as much.
+pub const BUDGET: usize = 4 << 20;
+
+/// The same for entities that are read ahead: doing it again in parts would cost more.
+pub const BUDGET_AHEAD: usize = 2 * BUDGET;
+
 #[derive(Serialize)]
 struct Question<'a> {
-    docs: Vec<Asked<'a>>,
+    docs: &'a [Asked<'a>],
 }
 
 #[derive(Serialize)]
@@ -28,23 +35,27 @@ struct Asked<'a> {
 }
 
 #[derive(Deserialize)]
-struct BulkGet {
-    results: Vec<Found>,
+struct BulkGet<'a> {
+    #[serde(borrow)]
+    results: Vec<Found<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Found {
-    id: String,
-    docs: Vec<Revision>,
+struct Found<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    docs: Vec<Revision<'a>>,
 }
 
 /// `{"ok": document}`, or `{"error": …}`: the document, or this revision of it, is not there.
 #[derive(Deserialize)]
-struct Revision {
-    ok: Option<Box<RawValue>>,
+struct Revision<'a> {
+    #[serde(borrow)]
+    ok: Option<&'a RawValue>,
 }
 
-impl Revision {
+impl Revision<'_> {
     fn read(&self) -> Result<Option<Document>, serde_json::Error> {
         let document = self.ok.as_ref().map(|text| serde_json::from_str(text.get()));
         document.transpose()
@@ -55,12 +66,17 @@ impl Revision {
 ///
 /// CouchDB lets a replicated write bear a revision that is none (`0-a`, a generation beyond every integer). What cannot be read whole is
 /// not reconciled, and keeps nothing else from being so: such an entity is left without a document.
-pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity]) -> Result<(), Error> {
+///
+/// Answers how long the upstream's answer was. One about several entities that is longer than `budget` fails with
+/// [`Error::TooLong`]: fewer are to be read at once.
+pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity], budget: usize) -> Result<usize, Error> {
     let ids = entities.iter().flat_map(|entity| &entity.members).map(|member| Asked {
         id: &member.id,
         rev: None,
     });
-    let found = ask(upstream, db, ids.collect()).await?;
+    let limit = if entities.len() > 1 { budget } else { store::LIMIT };
+    let answer = ask(upstream, db, &ids.collect::<Vec<_>>(), limit).await?;
+    let found = found_in(&answer)?;
     // One result for each document asked for, in the same order.
     let mut found = found.into_iter().peekable();
     for entity in entities {
@@ -80,7 +96,7 @@ pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity]) -> Res
                     }
                     Ok(None) => {}
                     Err(error) => {
-                        tracing::warn!(db, document = id, %error, "a document cannot be read, and stays out of step");
+                        tracing::warn!(db, document = &*id, %error, "a document cannot be read, and stays out of step");
                         is_readable = false;
                     }
                 }
@@ -90,7 +106,7 @@ pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity]) -> Res
             entity.members.clear();
         }
     }
-    Ok(())
+    Ok(answer.len())
 }
 
 /// Reads bodies of inner revisions; one that is not there any more is noted as missing.
@@ -105,13 +121,24 @@ pub async fn read_wanted(
         .flat_map(|(n, (_, wants))| wants.iter().map(move |want| (n, want)))
         .collect();
     let mut found = Vec::with_capacity(wanted.len());
-    for wanted in wanted.chunks(AT_ONCE) {
+    let mut at_once = AT_ONCE;
+    while let Some(wanted) = wanted.get(found.len()..).filter(|rest| !rest.is_empty()) {
+        let wanted = &wanted[..at_once.min(wanted.len())];
         let asked = wanted.iter().map(|(_, want)| Asked {
             id: &want.id,
             rev: Some(want.rev.to_string()),
         });
-        let answers = ask(upstream, db, asked.collect()).await?;
-        for (&(n, want), Found { docs, .. }) in wanted.iter().zip(answers) {
+        let limit = if wanted.len() > 1 { BUDGET } else { store::LIMIT };
+        let answer = match ask(upstream, db, &asked.collect::<Vec<_>>(), limit).await {
+            Err(Error::TooLong { .. }) if wanted.len() > 1 => {
+                at_once = wanted.len() / 2;
+                continue;
+            }
+            answer => answer?,
+        };
+        let mut answers = found_in(&answer)?.into_iter();
+        for &(n, want) in wanted {
+            let docs = answers.next().map(|found| found.docs).unwrap_or_default();
             let document = docs.iter().find_map(|revision| revision.read().ok().flatten());
             found.push((n, want.clone(), document));
         }
@@ -138,18 +165,23 @@ fn body_of(document: Document) -> Body {
     }
 }
 
-async fn ask(upstream: &Upstream, db: &str, docs: Vec<Asked<'_>>) -> Result<Vec<Found>, Error> {
-    if docs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let unreadable = |source: serde_json::Error| Error::Unreadable {
-        request: "_bulk_get",
-        source: source.into(),
-    };
+async fn ask(upstream: &Upstream, db: &str, docs: &[Asked<'_>], limit: usize) -> Result<Bytes, Error> {
     let body = serde_json::to_vec(&Question { docs }).map_err(unreadable)?;
-    let (status, answer) = store::post(upstream, db, "_bulk_get", "?revs=true", body.into()).await?;
+    let (status, answer) = store::post(upstream, db, "_bulk_get", "?revs=true", body.into(), limit).await?;
     if status != http::StatusCode::OK {
         return Err(store::refused("_bulk_get", status, &answer));
     }
-    Ok(serde_json::from_slice::<BulkGet>(&answer).map_err(unreadable)?.results)
+    Ok(answer)
+}
+
+fn found_in(answer: &[u8]) -> Result<Vec<Found<'_>>, Error> {
+    let answer: BulkGet<'_> = serde_json::from_slice(answer).map_err(unreadable)?;
+    Ok(answer.results)
+}
+
+fn unreadable(source: serde_json::Error) -> Error {
+    Error::Unreadable {
+        request: "_bulk_get",
+        source: source.into(),
+    }
 }

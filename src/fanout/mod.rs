@@ -18,6 +18,7 @@ use crate::{
     schema::{ClassId, Registry},
     upstream::{self, Upstream},
 };
+pub use entities::AT_ONCE;
 pub use in_flight::{InFlight, Stay};
 
 /// Reconciles entities of any database of one upstream.
@@ -65,7 +66,15 @@ pub enum Error {
         /// The answer's body, cut short.
         reason: String,
     },
-    /// An answer that does not parse, or is too long.
+    /// An answer longer than what is read at once.
+    #[error("{request} was answered with more than {limit} bytes")]
+    TooLong {
+        /// As above.
+        request: &'static str,
+        /// What would have been read.
+        limit: usize,
+    },
+    /// An answer that does not parse, or broke off.
     #[error("{request} was answered with what cannot be read: {source}")]
     Unreadable {
         /// As above.
@@ -105,13 +114,26 @@ impl FanOut {
         Entity::new(&self.registry, entity.first, &entity.key)
     }
 
-    /// Reads entities, in the order of `keys`.
+    /// Reads entities, in the order of `keys`, with one request. Of more than [`AT_ONCE`], or if they are too large to be held at once,
+    /// none is read: [`FanOut::reconcile`] takes any number of any size.
     pub async fn read(&self, db: &str, keys: &[EntityKey]) -> Result<Vec<Entity>, Error> {
+        Ok(self.read_measured(db, keys, entities::BUDGET_AHEAD).await?.0)
+    }
+
+    /// Answers how many bytes were read, too.
+    async fn read_measured(&self, db: &str, keys: &[EntityKey], budget: usize) -> Result<(Vec<Entity>, usize), Error> {
         let mut read: Vec<Entity> = keys.iter().filter_map(|key| self.blank(key)).collect();
-        for entities in read.chunks_mut(entities::AT_ONCE) {
-            entities::read(&self.upstream, db, entities).await?;
-        }
-        Ok(read)
+        let length = match read.len() {
+            0 => 0,
+            1..=AT_ONCE => entities::read(&self.upstream, db, &mut read, budget).await?,
+            _ => {
+                return Err(Error::TooLong {
+                    request: "_bulk_get",
+                    limit: budget,
+                });
+            }
+        };
+        Ok((read, length))
     }
 
     /// Writes whatever is missing in these entities.
@@ -146,12 +168,25 @@ impl FanOut {
         Ok(report)
     }
 
-    /// Reads entities and writes whatever is missing.
+    /// Reads entities and writes whatever is missing, as many at a time as their size allows: what is held does not grow with
+    /// their number.
     pub async fn reconcile(&self, db: &str, keys: &[EntityKey]) -> Result<Report, Error> {
         let mut report = Report::default();
-        for keys in keys.chunks(entities::AT_ONCE) {
-            let entities = self.read(db, keys).await?;
+        let mut at_once = AT_ONCE;
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(at_once.min(rest.len()));
+            let (entities, length) = match self.read_measured(db, now, entities::BUDGET).await {
+                Err(Error::TooLong { .. }) if now.len() > 1 => {
+                    at_once = now.len() / 2;
+                    continue;
+                }
+                read => read?,
+            };
             report += self.bring_in_step(db, entities).await?;
+            // What comes next is likely to be as large.
+            at_once = (now.len() * entities::BUDGET / length.max(1)).clamp(1, AT_ONCE);
+            rest = later;
         }
         Ok(report)
     }

@@ -3,25 +3,25 @@
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::Error;
 use crate::{
     reconcile::Write,
     upstream::{
         BoxError, Upstream,
-        body::{self, full},
+        body::{self, ReadError, full},
     },
 };
 
-/// The most that is read of an answer.
-const LIMIT: usize = 256 << 20;
+/// The most that is read of any answer.
+pub const LIMIT: usize = 256 << 20;
 
-#[derive(Serialize)]
-struct BulkDocs<'a> {
-    new_edits: bool,
-    docs: &'a [Write],
-}
+/// The most that is sent at once, if it is more than one revision.
+const BATCH: usize = 4 << 20;
+
+const BEGIN: &[u8] = br#"{"new_edits":false,"docs":["#;
+const END: &[u8] = b"]}";
 
 #[derive(Deserialize)]
 struct Failure {
@@ -39,15 +39,14 @@ pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<
         if batch.is_empty() {
             continue;
         }
-        let body = serde_json::to_vec(&BulkDocs {
-            new_edits: false,
-            docs: &batch,
-        });
-        let body = body.map_err(|source| Error::Unreadable {
+        let (body, count) = as_many_as_fit(&batch).map_err(|source| Error::Unreadable {
             request: "_bulk_docs",
             source: source.into(),
         })?;
-        let (status, answer) = post(upstream, db, "_bulk_docs", "", body.into()).await?;
+        if count < batch.len() {
+            batches.push(batch.split_off(count));
+        }
+        let (status, answer) = post(upstream, db, "_bulk_docs", "", body.into(), LIMIT).await?;
         match status {
             StatusCode::CREATED | StatusCode::ACCEPTED => {
                 let failures: Vec<Failure> = serde_json::from_slice(&answer).unwrap_or_default();
@@ -80,13 +79,34 @@ pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<
     Ok(refused)
 }
 
-/// Sends a `POST` with the service account and reads the answer whole.
+/// A `_bulk_docs` of the first of these revisions, and how many they are.
+fn as_many_as_fit(writes: &[Write]) -> Result<(Vec<u8>, usize), serde_json::Error> {
+    let mut body = BEGIN.to_vec();
+    let mut count = 0;
+    for write in writes {
+        let before = body.len();
+        if count > 0 {
+            body.push(b',');
+        }
+        serde_json::to_writer(&mut body, write)?;
+        if count > 0 && body.len() > BATCH {
+            body.truncate(before);
+            break;
+        }
+        count += 1;
+    }
+    body.extend_from_slice(END);
+    Ok((body, count))
+}
+
+/// Sends a `POST` with the service account and reads the answer whole, if it is no longer than `limit`.
 pub async fn post(
     upstream: &Upstream,
     db: &str,
     endpoint: &'static str,
     query: &str,
     body: Bytes,
+    limit: usize,
 ) -> Result<(StatusCode, Bytes), Error> {
     let unreadable = |source: BoxError| Error::Unreadable {
         request: endpoint,
@@ -102,9 +122,13 @@ pub async fn post(
     }
     let request = request.body(full(body)).map_err(|error| unreadable(error.into()))?;
     let (head, body) = upstream.send(request).await?.into_parts();
-    let body = body::read(body, LIMIT)
-        .await
-        .map_err(|error| unreadable(error.into()))?;
+    let body = body::read(body, limit).await.map_err(|error| match error {
+        ReadError::TooLong(limit) => Error::TooLong {
+            request: endpoint,
+            limit,
+        },
+        broken => unreadable(broken.into()),
+    })?;
     Ok((head.status, body))
 }
 

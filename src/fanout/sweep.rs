@@ -29,7 +29,8 @@ impl FanOut {
         let mut since = "0".to_owned();
         loop {
             let query = format!("?limit={PAGE}&since={}", utf8_percent_encode(&since, NON_ALPHANUMERIC));
-            let (status, answer) = store::post(&self.upstream, db, "_changes", &query, "{}".into()).await?;
+            let (status, answer) =
+                store::post(&self.upstream, db, "_changes", &query, "{}".into(), store::LIMIT).await?;
             if status != StatusCode::OK {
                 return Err(store::refused("_changes", status, &answer));
             }

@@ -10,12 +10,13 @@ use super::{Scoped, V2, todos};
 async fn text(asking: &super::Asking, accept: &str, query: &str, docs: &Value) -> String {
     let headers = [V2, ("accept", accept)];
     let path = format!("_bulk_get{query}");
-    let (head, text) = asking
-        .text_with("POST", &path, &headers, json!({ "docs": docs }).to_string())
+    let answer = asking
+        .ask_with("POST", &path, &headers, json!({ "docs": docs }).to_string())
         .await;
-    assert!(head.status.is_success(), "{head:?} {text}");
+    let text = String::from_utf8_lossy(&answer.bytes).into_owned();
+    assert!(answer.status.is_success(), "{answer:?} {text}");
     // The outer one, and those of documents with attachments.
-    let kind = head.headers[CONTENT_TYPE].to_str().unwrap();
+    let kind = answer.headers[CONTENT_TYPE].to_str().unwrap();
     let named = format!("{kind}\n{text}");
     let boundary = |rest: &'_ str| {
         rest.trim_start_matches('"')

@@ -63,6 +63,11 @@ impl Server {
         (Self { child, url, screen }, line)
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal and waits for the end.
     pub fn signal(mut self, signal: &str) -> ExitStatus {
         let pid = self.child.id().to_string();

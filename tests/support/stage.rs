@@ -54,6 +54,8 @@ pub struct Answered {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Value,
+    /// What it was parsed from, or was not if it is no JSON.
+    pub bytes: Bytes,
 }
 
 /// Asks one server, with the credentials of `COUCHDB_URL`.
@@ -236,6 +238,11 @@ impl Asking {
         format!("{}/{}", self.url, self.db)
     }
 
+    /// The credentials of `COUCHDB_URL`.
+    pub fn authorization(&self) -> Option<&str> {
+        self.upstream.account.as_ref().and_then(|account| account.to_str().ok())
+    }
+
     /// `path` is below the database; a body is JSON.
     pub async fn ask(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Answered {
         self.ask_with(method, path, &[], body).await
@@ -244,9 +251,7 @@ impl Asking {
     /// `path` is below the server.
     pub async fn ask_server(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Answered {
         let uri = format!("{}/{path}", self.url);
-        let (mut answer, text) = self.request(method, uri, &[], body).await;
-        answer.body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        answer
+        self.request(method, uri, &[], body).await
     }
 
     pub async fn ask_with(
@@ -256,19 +261,6 @@ impl Asking {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answered {
-        let (mut answer, text) = self.text_with(method, path, headers, body).await;
-        answer.body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        answer
-    }
-
-    /// An answer that need not be JSON, and its text.
-    pub async fn text_with(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<Bytes>,
-    ) -> (Answered, String) {
         let slash = if path.is_empty() || path.starts_with('?') {
             ""
         } else {
@@ -278,13 +270,7 @@ impl Asking {
         self.request(method, uri, headers, body).await
     }
 
-    async fn request(
-        &self,
-        method: &str,
-        uri: String,
-        headers: &[(&str, &str)],
-        body: impl Into<Bytes>,
-    ) -> (Answered, String) {
+    async fn request(&self, method: &str, uri: String, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answered {
         let mut request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).unwrap())
             .uri(uri);
@@ -303,12 +289,12 @@ impl Asking {
         let request = request.body(Full::new(body.into())).unwrap();
         let (head, body) = self.client.request(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let answer = Answered {
+        Answered {
             status: head.status,
             headers: head.headers,
-            body: Value::Null,
-        };
-        (answer, String::from_utf8_lossy(&body).into_owned())
+            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+            bytes: body,
+        }
     }
 
     /// Writes and insists; answers the new revision.

@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
-use http::{Response, response};
+use http::Response;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
@@ -12,24 +11,24 @@ use super::{
 };
 use crate::{
     couch::Rev,
-    fanout::EntityKey,
+    fanout::{EntityKey, FanOut},
     reconcile::Body as Stored,
     upstream::{
         self, Body, Upstream,
-        body::{self, full},
+        body::{self, Peeked, full},
     },
 };
 
-/// The most that is read of an answer: a row for each document, whatever their number.
-const LIMIT: usize = 256 << 20;
+/// The most that is read of an answer: a row for each document that was held.
+const LIMIT: usize = 4 << 20;
 
 /// What CouchDB accepted.
 #[derive(Default)]
 pub struct Accepted {
     /// Revisions whose place and body are known.
     pub known: Vec<Revision>,
-    /// Documents of which only the id is known.
-    pub unseen: Vec<String>,
+    /// Entities of which no more is known than that they were written to.
+    pub unseen: Vec<EntityKey>,
 }
 
 /// A revision that CouchDB has written.
@@ -73,7 +72,7 @@ impl Accepted {
                     entity,
                 });
             }
-            None => self.unseen.push(write.id.clone()),
+            None => self.unseen.push(write.entity.clone()),
         }
     }
 }
@@ -81,6 +80,7 @@ impl Accepted {
 /// Reads an answer as far as it has to be; the answer that comes back is to be given as it is.
 pub async fn read(
     upstream: &Upstream,
+    fan_out: &FanOut,
     answer: Response<Body>,
     posted: &Posted,
 ) -> Result<(Response<Body>, Accepted), Error> {
@@ -88,23 +88,38 @@ pub async fn read(
     if !answer.status().is_success() {
         return Ok((answer, accepted));
     }
-    let (head, body) = answer.into_parts();
-    if let (Some(id), Some(_)) = (
-        head.headers.get("x-couch-id"),
-        head.headers.get("x-couch-update-newrev"),
-    ) {
-        // An update function's: its body can be anything, and the id is percent-encoded.
-        let id = percent_encoding::percent_decode(id.as_bytes()).decode_utf8();
-        accepted.unseen.extend(id.ok().map(|id| id.into_owned()));
-        return Ok((Response::from_parts(head, body), accepted));
+    match posted {
+        // The answer is as long as the request was. A row that was refused costs a look in vain.
+        Posted::Passing(seen) => {
+            accepted.unseen = seen.entities();
+            return Ok((answer, accepted));
+        }
+        // Its body can be anything. Without these headers nothing was written (`chttpd_show`); the id is percent-encoded.
+        Posted::Function => {
+            let header = |name| answer.headers().get(name);
+            if let (Some(id), Some(_)) = (header("x-couch-id"), header("x-couch-update-newrev")) {
+                let id = percent_encoding::percent_decode(id.as_bytes()).decode_utf8();
+                accepted.unseen.extend(id.ok().and_then(|id| fan_out.entity_of(&id)));
+            }
+            return Ok((answer, accepted));
+        }
+        _ => {}
     }
-    let body = body::read(body, LIMIT).await;
-    let body = body.map_err(|source| upstream::Error::Broken {
+    let (head, body) = answer.into_parts();
+    let peeked = body::peek(body, LIMIT).await;
+    let peeked = peeked.map_err(|source| upstream::Error::Broken {
         name: upstream.name.clone(),
         source: source.into(),
     })?;
+    let body = match peeked {
+        Peeked::Whole(body) => body,
+        Peeked::Longer(body) => {
+            accepted.unseen = posted.entities();
+            return Ok((Response::from_parts(head, body), accepted));
+        }
+    };
     match posted {
-        Posted::Nothing => {}
+        Posted::Nothing | Posted::Function | Posted::Passing(_) => {}
         Posted::Unknown => {
             if let Some(Row {
                 id: Some(id),
@@ -112,7 +127,7 @@ pub async fn read(
                 ..
             }) = parse(&body)
             {
-                accepted.unseen.push(id);
+                accepted.unseen.extend(fan_out.entity_of(&id));
             }
         }
         Posted::One(write) => accepted.add(write, parse(&body).and_then(|row: Row| rev(&row))),
@@ -143,11 +158,9 @@ pub async fn read(
             }
         }
     }
-    Ok((whole(head, body), accepted))
-}
-
-fn whole(head: response::Parts, body: Bytes) -> Response<Body> {
-    Response::from_parts(head, full(body))
+    accepted.unseen.sort_unstable();
+    accepted.unseen.dedup();
+    Ok((Response::from_parts(head, full(body)), accepted))
 }
 
 fn rev(row: &Row) -> Option<Rev> {

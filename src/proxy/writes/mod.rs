@@ -4,25 +4,34 @@
 //! A write costs two round trips where a bare one costs one: while the write is on its way, the entities it touches are read.
 
 mod answer;
+mod passing;
 mod posted;
+mod room;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, future::BoxFuture, stream};
 use http::Response;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
 use super::{Answer, Call, service::Writes, service::pass};
 use crate::{
     couch::Rev,
-    fanout::{EntityKey, Error, FanOut, InFlight, Report, Stay, insert},
+    fanout::{AT_ONCE, EntityKey, Error, FanOut, InFlight, Report, Stay, insert},
     reconcile::{Body as Stored, Entity},
     upstream::{self, Body, Upstream},
 };
 use answer::Accepted;
-use posted::{Base, Posted};
+use posted::{Base, Posted, Read};
+use room::{Place, Room};
+
+/// Entities that are looked at afterwards, all writes together: each batch of them is held in memory.
+const LATE: usize = 4 * AT_ONCE;
+
+/// Batches of one write that are on their way at once.
+const SIDE_BY_SIDE: usize = 2;
 
 /// The fan-out behind every write.
 pub struct FanningOut {
@@ -33,9 +42,10 @@ pub struct FanningOut {
 /// How much a write may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most that is read of a write's body, in bytes. A longer `_bulk_docs` is refused with 413, upon which replicators halve
-    /// their batches; a longer document is passed on and looked at afterwards.
+    /// The longest `_bulk_docs`, in bytes. A longer one is refused with 413, upon which replicators halve their batches.
     pub body: usize,
+    /// How much of all bodies may be held at once, in bytes. What finds no room is passed on, and looked at afterwards.
+    pub held: usize,
     /// How long the answer waits for the fan-out, which goes on behind it.
     pub patience: Duration,
 }
@@ -44,6 +54,8 @@ struct Shared {
     upstream: Upstream,
     fan_out: FanOut,
     in_flight: InFlight,
+    room: Room,
+    late: Semaphore,
     limits: Limits,
 }
 
@@ -51,6 +63,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 64 << 20,
+            held: 128 << 20,
             patience: Duration::from_secs(30),
         }
     }
@@ -63,6 +76,8 @@ impl FanningOut {
             upstream,
             fan_out,
             in_flight: InFlight::default(),
+            room: Room::new(limits.held),
+            late: Semaphore::new(LATE),
             limits,
         };
         Self {
@@ -83,12 +98,17 @@ impl Writes for FanningOut {
     /// by whoever looks next.
     fn forward(&self, call: Call) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
-            let call = match posted::read(&self.shared.fan_out, call, self.shared.limits.body).await? {
-                (call, Posted::Nothing) => return pass(&self.shared.upstream, call).await,
-                seen => seen,
-            };
+            let shared = &self.shared;
+            let Read { call, posted, place } =
+                posted::read(&shared.fan_out, call, &shared.room, &shared.limits).await?;
+            if matches!(posted, Posted::Nothing) {
+                return pass(&shared.upstream, call).await;
+            }
             let (give, given) = oneshot::channel();
-            let work = self.shared.clone().write(call, give).instrument(Span::current());
+            let work = shared
+                .clone()
+                .write(call, posted, place, give)
+                .instrument(Span::current());
             self.tasks.spawn(work);
             given.await.unwrap_or_else(|_| Err(super::Error::Lost))
         })
@@ -96,17 +116,22 @@ impl Writes for FanningOut {
 }
 
 impl Shared {
-    async fn write(self: Arc<Self>, (call, posted): (Call, Posted), give: oneshot::Sender<Answer>) {
+    async fn write(self: Arc<Self>, call: Call, posted: Posted, _place: Place, give: oneshot::Sender<Answer>) {
         let db = call.route.db().unwrap_or_default().to_owned();
         let keys = posted.entities();
         let mut stay = self.in_flight.enter(&db, &keys);
         let (forwarded, read) = tokio::join!(self.upstream.send(call.into_request()), self.fan_out.read(&db, &keys));
-        let read = read
-            .inspect_err(|error| tracing::warn!(%error, "siblings could not be read ahead"))
-            .ok();
-        let answered = match forwarded {
-            Ok(answer) => answer::read(&self.upstream, answer, &posted).await,
-            Err(error) => Err(error.into()),
+        let read = read.map_err(|error| match error {
+            // They are large, and read in parts afterwards.
+            Error::TooLong { .. } => {}
+            error => tracing::warn!(%error, "siblings could not be read ahead"),
+        });
+        let read = read.ok();
+        let answered = match (forwarded, posted.too_long()) {
+            // Whatever the upstream made of a body that broke off.
+            (_, Some(error)) => Err(error.into()),
+            (Ok(answer), None) => answer::read(&self.upstream, &self.fan_out, answer, &posted).await,
+            (Err(error), None) => Err(error.into()),
         };
         let (answer, accepted) = match answered {
             Ok(seen) => seen,
@@ -114,8 +139,12 @@ impl Shared {
                 let never_sent = matches!(error, super::Error::Upstream(upstream::Error::Unreachable { .. }));
                 let _ = give.send(Err(error));
                 // Whether it was written cannot be told: it is looked at.
+                let accepted = Accepted {
+                    unseen: posted.passed(),
+                    ..Accepted::default()
+                };
                 let keys = if never_sent { Vec::new() } else { keys };
-                return self.fan_out(&db, keys, None, Accepted::default(), &mut stay).await;
+                return self.fan_out(&db, keys, None, accepted, &mut stay).await;
             }
         };
         if accepted.is_none() {
@@ -154,40 +183,44 @@ impl Shared {
         stay: &mut Stay,
     ) {
         let (entities, mut unseen) = self.apply(keys, read, &accepted);
-        let mut late = None;
-        if !accepted.unseen.is_empty() {
-            let keys: Vec<EntityKey> = accepted
-                .unseen
-                .iter()
-                .filter_map(|id| self.fan_out.entity_of(id))
-                .collect();
-            late = Some(self.in_flight.enter(db, &keys));
-            unseen.extend(keys);
-        }
         let mut report = Report::default();
-        let mut note = |result: Result<Report, Error>| match result {
-            Ok(done) => report += done,
-            Err(error) => {
-                metrics::counter!("chesterfield_fan_out_failures_total").increment(1);
-                tracing::error!(%error, db, "a fan-out failed");
-            }
-        };
         if !entities.is_empty() {
-            note(self.fan_out.bring_in_step(db, entities).await);
+            report += told(db, self.fan_out.bring_in_step(db, entities).await);
         }
         loop {
             if !unseen.is_empty() {
-                note(self.fan_out.reconcile(db, &unseen).await);
+                report += told(db, self.fan_out.reconcile(db, &unseen).await);
             }
             unseen = stay.leave();
-            if let Some(late) = &mut late {
-                unseen.extend(late.leave());
-            }
             if unseen.is_empty() {
                 break;
             }
         }
+        let late: Vec<_> = accepted
+            .unseen
+            .chunks(AT_ONCE)
+            .map(|keys| self.look_at(db, keys))
+            .collect();
+        let mut late = stream::iter(late).buffer_unordered(SIDE_BY_SIDE);
+        while let Some(done) = late.next().await {
+            report += done;
+        }
         Span::current().record("fan_out", report.written);
+    }
+
+    /// Reads and reconciles what has been written. Whoever has a turn waits for nobody but the upstream.
+    async fn look_at(&self, db: &str, keys: &[EntityKey]) -> Report {
+        // It is never closed.
+        let _turn = self.late.acquire_many(keys.len() as u32).await;
+        let mut stay = self.in_flight.enter(db, keys);
+        let mut report = told(db, self.fan_out.reconcile(db, keys).await);
+        loop {
+            let again = stay.leave();
+            if again.is_empty() {
+                return report;
+            }
+            report += told(db, self.fan_out.reconcile(db, &again).await);
+        }
     }
 
     /// Puts what was accepted into what was read ahead. Where that cannot be done for sure, the entity is to be read again.
@@ -215,6 +248,15 @@ impl Shared {
         }
         (entities.into_values().collect(), unseen)
     }
+}
+
+/// What failed is counted, and told in the log.
+fn told(db: &str, result: Result<Report, Error>) -> Report {
+    result.unwrap_or_else(|error| {
+        metrics::counter!("chesterfield_fan_out_failures_total").increment(1);
+        tracing::error!(%error, db, "a fan-out failed");
+        Report::default()
+    })
 }
 
 /// CouchDB's default `_revs_limit`.

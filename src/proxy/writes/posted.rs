@@ -3,27 +3,30 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, header};
 use http_body::Body as _;
-use http_body_util::{BodyExt, BodyStream, StreamBody};
-use hyper::body::Frame;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::{
-    Call, Error,
-    encoding::{Members, decompress},
+use super::{
+    super::{
+        Call, Error,
+        encoding::{Members, decompress},
+    },
+    Limits,
+    passing::{self, Seen},
+    room::{Place, Room},
 };
 use crate::{
     couch::{Document, Rev, Route, route::query_pairs},
-    fanout::{EntityKey, FanOut},
+    fanout::{AT_ONCE, EntityKey, FanOut},
     reconcile::Body as Stored,
-    upstream::{
-        Body, BoxError,
-        body::{self, ReadError, full},
-    },
+    upstream::body::{self, Peeked, ReadError, full},
 };
+
+/// The longest body that is held, and read whole: documents of CouchDB's default `max_document_size`, 8 MB, are rare, and
+/// replicators send batches of half a megabyte (`couch_replicator`) or a hundred documents (PouchDB).
+const LONGEST: usize = 4 << 20;
 
 /// What is known of a write before it is sent.
 pub enum Posted {
@@ -31,6 +34,8 @@ pub enum Posted {
     Nothing,
     /// It may touch one, which its answer will name.
     Unknown,
+    /// An update function may touch one, which the headers of its answer will name.
+    Function,
     /// One document.
     One(Write),
     /// Many, in the order of the request; none for a document of no entity.
@@ -40,6 +45,8 @@ pub enum Posted {
         /// The documents.
         writes: Vec<Option<Write>>,
     },
+    /// More than are held: the entities are known when it is sent.
+    Passing(Seen),
 }
 
 /// One document as it is posted.
@@ -80,16 +87,43 @@ impl Posted {
         let mut keys: Vec<EntityKey> = match self {
             Posted::One(write) => vec![write.entity.clone()],
             Posted::Bulk { writes, .. } => writes.iter().flatten().map(|write| write.entity.clone()).collect(),
-            Posted::Nothing | Posted::Unknown => Vec::new(),
+            Posted::Nothing | Posted::Unknown | Posted::Function | Posted::Passing(_) => Vec::new(),
         };
         keys.sort();
         keys.dedup();
         keys
     }
+
+    /// The entities that are known now that it has been sent.
+    pub fn passed(&self) -> Vec<EntityKey> {
+        match self {
+            Posted::Passing(seen) => seen.entities(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Why it broke off, if it was too long.
+    pub fn too_long(&self) -> Option<ReadError> {
+        match self {
+            Posted::Passing(seen) => seen.too_long(),
+            _ => None,
+        }
+    }
 }
 
-/// Looks into a write as far as it has to be. The call that comes back is to be forwarded as it is.
-pub async fn read(fan_out: &FanOut, mut call: Call, limit: usize) -> Result<(Call, Posted), Error> {
+/// A write that was looked into.
+pub struct Read {
+    /// To be forwarded as it is.
+    pub call: Call,
+    /// What is known of it.
+    pub posted: Posted,
+    /// Where that is held.
+    pub place: Place,
+}
+
+/// Looks into a write as far as it has to be.
+pub async fn read(fan_out: &FanOut, mut call: Call, room: &Room, limits: &Limits) -> Result<Read, Error> {
+    let mut place = Place::default();
     let query = call.parts.uri.query().unwrap_or_default();
     let values = |name: &'static str| query_pairs(query).filter(move |(key, _)| key == name);
     let value = |name| values(name).next().map(|(_, value)| value.into_owned());
@@ -116,7 +150,7 @@ pub async fn read(fan_out: &FanOut, mut call: Call, limit: usize) -> Result<(Cal
             }
             (Some(entity), &Method::PUT) if !is_late => {
                 let id = id.clone();
-                match peek(&mut call, limit).await? {
+                match hold(&mut call, room, &mut place, limits.body).await? {
                     Some(text) => Posted::One(one(id, &text, given, replicated, entity)),
                     None => Posted::Unknown,
                 }
@@ -124,17 +158,29 @@ pub async fn read(fan_out: &FanOut, mut call: Call, limit: usize) -> Result<(Cal
             _ => Posted::Unknown,
         },
         Route::Attachment { id, .. } if fan_out.entity_of(id).is_none() => Posted::Nothing,
-        Route::PostDocument { .. } if !is_late => match peek(&mut call, limit).await? {
+        Route::PostDocument { .. } if !is_late => match hold(&mut call, room, &mut place, limits.body).await? {
             Some(text) => posted(fan_out, &text),
             None => Posted::Unknown,
         },
-        Route::BulkDocs { .. } => match peek(&mut call, limit).await? {
-            Some(text) => bulk(fan_out, &text),
-            None => return Err(ReadError::TooLong(limit).into()),
-        },
+        Route::BulkDocs { .. } => {
+            if call.body.size_hint().lower() > limits.body as u64 {
+                return Err(ReadError::TooLong(limits.body).into());
+            }
+            let text = hold(&mut call, room, &mut place, limits.body).await?;
+            match text.and_then(|text| bulk(fan_out, &text)) {
+                Some(posted) => posted,
+                None => {
+                    let body = std::mem::replace(&mut call.body, body::empty());
+                    let (body, seen) = passing::watch(fan_out, &call.parts.headers, body, limits.body);
+                    call.body = body;
+                    Posted::Passing(seen)
+                }
+            }
+        }
+        Route::UpdateHandler { .. } => Posted::Function,
         _ => Posted::Unknown,
     };
-    Ok((call, posted))
+    Ok(Read { call, posted, place })
 }
 
 fn posted(fan_out: &FanOut, text: &[u8]) -> Posted {
@@ -155,26 +201,35 @@ fn id(text: &[u8]) -> Option<Cow<'_, str>> {
         .map(Cow::Owned)
 }
 
-/// Nothing for a body that CouchDB will not take either.
-fn bulk(fan_out: &FanOut, text: &[u8]) -> Posted {
-    let docs_of = |members: &Members<'_>| -> Option<(bool, Vec<Option<Write>>)> {
+/// None if there are more documents than one request reads.
+fn bulk(fan_out: &FanOut, text: &[u8]) -> Option<Posted> {
+    fn docs_of<'a>(members: &Members<'a>) -> Option<(bool, Vec<&'a RawValue>)> {
         let new_edits = members
             .get("new_edits")
             .map_or(Ok(true), |value| serde_json::from_str(value.get()));
         let new_edits = new_edits.ok()?;
         let docs: Vec<&RawValue> = serde_json::from_str(members.get("docs")?.get()).ok()?;
-        let write = |text: &RawValue| {
-            let id = id(text.get().as_bytes())?;
-            let entity = fan_out.entity_of(&id)?;
-            Some(one(id.into_owned(), text.get().as_bytes(), None, !new_edits, entity))
-        };
-        Some((new_edits, docs.into_iter().map(write).collect()))
-    };
-    match serde_json::from_slice(text).ok().as_ref().and_then(docs_of) {
-        Some((_, writes)) if writes.iter().all(Option::is_none) => Posted::Nothing,
-        Some((new_edits, writes)) => Posted::Bulk { new_edits, writes },
-        None => Posted::Unknown,
+        Some((new_edits, docs))
     }
+    let parsed = serde_json::from_slice(text).ok();
+    // CouchDB will not take it either.
+    let Some((new_edits, docs)) = parsed.as_ref().and_then(docs_of) else {
+        return Some(Posted::Unknown);
+    };
+    let write = |text: &RawValue| {
+        let id = id(text.get().as_bytes())?;
+        let entity = fan_out.entity_of(&id)?;
+        Some(one(id.into_owned(), text.get().as_bytes(), None, !new_edits, entity))
+    };
+    if docs.len() > AT_ONCE {
+        return None;
+    }
+    let writes: Vec<Option<Write>> = docs.into_iter().map(write).collect();
+    Some(if writes.iter().all(Option::is_none) {
+        Posted::Nothing
+    } else {
+        Posted::Bulk { new_edits, writes }
+    })
 }
 
 /// The id is CouchDB's choice between those given: the URL's wins (transcripts, documents 25). A document that cannot be read here is
@@ -208,34 +263,38 @@ fn one(id: String, text: &[u8], given: Option<Rev>, replicated: bool, entity: En
     write
 }
 
-/// The whole body, decompressed, if it is no longer than `limit`. Whatever was read is put back.
-async fn peek(call: &mut Call, limit: usize) -> Result<Option<Bytes>, Error> {
-    let mut body = std::mem::replace(&mut call.body, body::empty());
-    let mut pieces: Vec<Bytes> = Vec::new();
-    let mut length = 0;
-    while length <= limit && body.size_hint().lower() <= (limit - length) as u64 {
-        let Some(frame) = body.frame().await else {
-            let whole = if pieces.len() == 1 {
-                pieces.swap_remove(0)
-            } else {
-                Bytes::from(pieces.concat())
-            };
-            call.body = full(whole.clone());
-            return match decompress(&call.parts.headers, whole, limit) {
-                Ok(text) => Ok(Some(text)),
-                Err(Error::Body(ReadError::TooLong(_))) => Ok(None),
-                // CouchDB says so itself.
-                Err(_) => Ok(Some(Bytes::new())),
-            };
-        };
-        if let Ok(piece) = frame.map_err(ReadError::Broken)?.into_data() {
-            length += piece.len();
-            pieces.push(piece);
-        }
+/// The whole body, decompressed, if there is room for it. Whatever was read is put back.
+async fn hold(call: &mut Call, room: &Room, place: &mut Place, limit: usize) -> Result<Option<Bytes>, Error> {
+    let headers = &call.parts.headers;
+    let announced = call
+        .body
+        .size_hint()
+        .exact()
+        .filter(|_| !headers.contains_key(header::CONTENT_ENCODING));
+    let longest = LONGEST.min(limit);
+    let wanted = announced.map_or(longest, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    if wanted > longest {
+        return Ok(None);
     }
-    let seen = stream::iter(pieces).map(|piece| Ok::<_, BoxError>(Frame::data(piece)));
-    call.body = Body::new(StreamBody::new(seen.chain(BodyStream::new(body))));
-    Ok(None)
+    *place = room.take(wanted);
+    let body = std::mem::replace(&mut call.body, body::empty());
+    let sent = match body::peek(body, place.size).await? {
+        Peeked::Whole(sent) => sent,
+        Peeked::Longer(body) => {
+            call.body = body;
+            return Ok(None);
+        }
+    };
+    call.body = full(sent.clone());
+    match decompress(headers, sent.clone(), place.size) {
+        Ok(text) => {
+            place.keep(sent.len().max(text.len()));
+            Ok(Some(text))
+        }
+        Err(Error::Body(ReadError::TooLong(_))) => Ok(None),
+        // CouchDB says so itself.
+        Err(_) => Ok(Some(Bytes::new())),
+    }
 }
 
 fn if_match(headers: &HeaderMap) -> Option<String> {
