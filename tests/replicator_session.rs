@@ -300,9 +300,11 @@ async fn what_is_pushed_arrives_as_it_is_and_in_every_version() {
         "schema": "todo-item", "version": 1,
         "_attachments": {"large.txt": {"stub": true}, "new.txt": {"content_type": "text/plain", "data": "bmV3"}}});
     source.direct().put("todo-item:att:v:1", edit).await;
-    for end in [&source.direct(), &stage.direct()] {
-        let rev = end.rev(CHECKPOINT).await;
-        end.ask("DELETE", &format!("{CHECKPOINT}?rev={rev}"), "").await;
+    let direct = source.direct();
+    for end in [&plain(&direct), &target] {
+        let checkpoint = end.ask("GET", CHECKPOINT, &[], "").await;
+        let rev = checkpoint.body["_rev"].as_str().unwrap();
+        end.ask("DELETE", &format!("{CHECKPOINT}?rev={rev}"), &[], "").await;
     }
     let session = replicate(&plain(&source.direct()), &target).await;
     assert_eq!(
