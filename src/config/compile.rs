@@ -18,7 +18,7 @@ use super::{
     schemas,
 };
 use crate::{
-    proxy::{self, Databases, Undeclared},
+    proxy::{self, Changes, Databases, Undeclared},
     schema::{AppVersion, Apps, Flaw, manifest::InvalidAppVersion},
     upstream,
 };
@@ -55,7 +55,17 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
     let header = app_version.header.unwrap_or_else(|| HEADER.to_owned());
     let version_header = settings.header(&header);
     let undeclared = settings.undeclared(app_version.undeclared.as_deref(), apps);
-    match (listen, upstream, log, patterns, schemas, version_header, undeclared) {
+    let changes = settings.changes(file.changes.as_deref());
+    match (
+        listen,
+        upstream,
+        log,
+        patterns,
+        schemas,
+        version_header,
+        undeclared,
+        changes,
+    ) {
         (
             Some(listen),
             Some(upstream),
@@ -64,6 +74,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
             Some(schemas),
             Some(version_header),
             Some(undeclared),
+            Some(changes),
         ) if report.len() == 0 => Ok(Config {
             file: path,
             listen,
@@ -74,6 +85,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
                 databases: patterns,
                 apps: schemas.apps.clone(),
                 timeouts: timeouts.proxy,
+                changes,
                 ..proxy::Settings::default()
             },
             header,
@@ -267,6 +279,19 @@ impl Settings<'_> {
         undeclared
             .map_err(|what| self.flaw("/app-version/undeclared", what, mend))
             .ok()
+    }
+
+    fn changes(&mut self, text: Option<&str>) -> Option<Changes> {
+        match text {
+            None => Some(Changes::default()),
+            Some("selector") => Some(Changes::Selector),
+            Some("rows") => Some(Changes::Rows),
+            Some(other) => {
+                let what = format!("there is no way `{other}` to filter `_changes`");
+                self.flaw("/changes", what, "write `selector` or `rows`");
+                None
+            }
+        }
     }
 }
 

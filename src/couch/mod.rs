@@ -1,6 +1,7 @@
-//! CouchDB's vocabulary, without I/O: documents, revisions, revision trees, routes, selectors.
+//! CouchDB's vocabulary, without I/O: documents, revisions, revision trees, routes, selectors, feeds of changes.
 
 pub mod document;
+pub mod feed;
 pub mod rev;
 pub mod route;
 pub mod selector;

@@ -23,6 +23,7 @@ mod trace;
 mod version;
 pub mod writes;
 
+pub use changes::Changes;
 pub use databases::{Databases, InvalidPattern};
 pub use respond::Error;
 pub use server::serve;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub filter_limit: usize,
     /// How long the server waits for clients.
     pub timeouts: Timeouts,
+    /// Where documents that an app does not see are taken out of `_changes`.
+    pub changes: Changes,
 }
 
 /// What becomes of a request that declares no version.
@@ -98,6 +101,7 @@ impl Default for Settings {
             apps: Apps::default(),
             filter_limit: 1 << 20,
             timeouts: Timeouts::default(),
+            changes: Changes::default(),
         }
     }
 }

@@ -75,8 +75,9 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output 
 }
 
 async fn changes(proxy: Arc<Proxy>, call: Call) -> Answer {
-    let mut answer = match call.app.clone() {
-        Some(app) => changes::forward(&proxy.upstream, call, &app, proxy.settings.filter_limit).await?,
+    let app = call.app.clone();
+    let mut answer = match app.as_ref().and_then(|app| app.replicates.as_ref()) {
+        Some(filter) => changes::forward(&proxy, call, filter).await?,
         None => pass(&proxy.upstream, call).await?,
     };
     version::vary(&proxy, &mut answer);
