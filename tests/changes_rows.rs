@@ -140,7 +140,7 @@ async fn pages_are_filled() {
     let head = couch.head().await;
     assert_eq!(
         head.line,
-        "GET /todo/_changes?since=0&limit=3&seq_interval=3&since=3-g&limit=15&seq_interval=1&feed=normal HTTP/1.1"
+        "GET /todo/_changes?since=3-g&limit=15&seq_interval=1&feed=normal HTTP/1.1"
     );
     assert_eq!(
         (head.get("authorization"), head.get("if-none-match")),
@@ -189,10 +189,10 @@ async fn functions_filter_upstream_and_rows_are_dropped_here() {
     for changes in [Changes::Rows, Changes::Selector] {
         for filter in ["app%2Fkind&kind=a", "_view&view=app%2Fv", "%2F"] {
             let (mut client, _proxy, upstream) = todo(changes).await;
-            let target = format!("/todo/_changes?filter={filter}&limit=2");
-            client.ask("GET", &target, V2).await;
+            let target = format!("/todo/_changes?filter={filter}");
+            client.ask("GET", &format!("{target}&limit=2"), V2).await;
             let mut couch = upstream.accept().await;
-            assert_eq!(couch.head().await.line, format!("GET {target} HTTP/1.1"));
+            assert_eq!(couch.head().await.line, format!("GET {target}&limit=2 HTTP/1.1"));
             couch.answer("200 OK", "", &page(&[(1, "a"), (9, HIDDEN)], 9, 90)).await;
             let head = couch.head().await;
             let again = "&since=9-g&limit=10&seq_interval=1&feed=normal";
@@ -203,12 +203,16 @@ async fn functions_filter_upstream_and_rows_are_dropped_here() {
                 &format!("{{\"results\":[\n{},\r\n{}", row(11, HIDDEN), row(19, "b")),
             )
             .await;
+            let unfiltered = target
+                .replace("filter=app%2Fkind&", "")
+                .replace("filter=_view&", "")
+                .replace("filter=%2F", "");
             // How many are left is asked for: to the end of a page the filter may have far to go.
             let mut counts = upstream.accept().await;
             let head = counts.head().await;
             assert_eq!(
                 head.line,
-                format!("GET {target}&since=19-g&limit=0&feed=normal&filter= HTTP/1.1")
+                format!("GET {unfiltered}&since=19-g&limit=0&feed=normal&filter= HTTP/1.1").replace("?&", "?")
             );
             counts.answer("200 OK", "", &page(&[], 19, 80)).await;
             let (_, body) = client.message().await;
@@ -294,7 +298,7 @@ async fn a_longpoll_waits_until_it_has_something_to_tell() {
     let head = couch.head().await;
     let rest = head
         .line
-        .strip_prefix("GET /todo/_changes?feed=longpoll&since=now&timeout=50000&since=4-g&timeout=");
+        .strip_prefix("GET /todo/_changes?feed=longpoll&since=4-g&timeout=");
     let left: u64 = rest.unwrap().strip_suffix(" HTTP/1.1").unwrap().parse().unwrap();
     // What has been waited already counts.
     assert!(left <= 50_000 && left > 30_000, "{left}");
@@ -326,8 +330,8 @@ async fn a_longpoll_ends_when_its_time_is_over() {
 #[tokio::test]
 async fn a_continuous_feed_ends_with_the_last_row_of_its_limit() {
     let (mut client, _proxy, upstream) = todo(Changes::Rows).await;
-    let target = "/todo/_changes?feed=continuous&limit=2&heartbeat=9000";
-    client.ask("GET", target, V2).await;
+    let target = "/todo/_changes?feed=continuous&heartbeat=9000";
+    client.ask("GET", &format!("{target}&limit=2"), V2).await;
     let mut couch = upstream.accept().await;
     let head = couch.head().await;
     assert_eq!(
@@ -344,7 +348,7 @@ async fn a_continuous_feed_ends_with_the_last_row_of_its_limit() {
     let head = counts.head().await;
     assert_eq!(
         head.line,
-        format!("GET {target}&since=4-g&limit=0&feed=normal&filter= HTTP/1.1")
+        "GET /todo/_changes?heartbeat=9000&since=4-g&limit=0&feed=normal&filter= HTTP/1.1"
     );
     counts.answer("200 OK", "", &page(&[], 4, 1)).await;
     let end = chunks_until(&mut client, "pending").await;
@@ -356,8 +360,9 @@ async fn a_continuous_feed_ends_with_the_last_row_of_its_limit() {
 #[tokio::test]
 async fn events_are_dropped_whole() {
     let (mut client, _proxy, upstream) = todo(Changes::Rows).await;
-    let target = "/todo/_changes?feed=eventsource&limit=1";
-    client.ask("GET", target, &format!("{V2}last-event-id: 3-g\r\n")).await;
+    let target = "/todo/_changes?feed=eventsource";
+    let headers = format!("{V2}last-event-id: 3-g\r\n");
+    client.ask("GET", &format!("{target}&limit=1"), &headers).await;
     let mut couch = upstream.accept().await;
     let head = couch.head().await;
     assert!(head.line.starts_with(&format!("GET {target}&limit=")), "{}", head.line);
@@ -424,8 +429,8 @@ async fn a_feed_backwards_is_limited_by_couchdb_or_read_until_there_is_enough() 
     assert!(body.contains(SELECTOR));
 
     let (mut client, _proxy, upstream) = todo(Changes::Rows).await;
-    let target = "/todo/_changes?descending=true&limit=1&filter=app%2Fkind";
-    client.ask("GET", target, V2).await;
+    let target = "/todo/_changes?descending=true&filter=app%2Fkind";
+    client.ask("GET", &format!("{target}&limit=1"), V2).await;
     let mut couch = upstream.accept().await;
     let head = couch.head().await;
     assert_eq!(

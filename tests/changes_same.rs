@@ -132,7 +132,8 @@ fn questions(functions: bool) -> impl Strategy<Value = Question> {
                 descending,
                 include_docs,
                 conflicts,
-                seq_interval,
+                // Of events nothing but their ids tells where to go on.
+                seq_interval: seq_interval.filter(|_| !feed.starts_with("eventsource")),
             },
         )
 }
@@ -346,16 +347,29 @@ async fn both_ways_tell_the_same() {
                     if question.seq_interval.is_some() {
                         rows.iter_mut().for_each(|row| row["seq"] = Value::Null);
                     }
+                    // CouchDB's filters tell of conflicts where there are none (`couch_changes:open_all_revs_include_doc`).
+                    for doc in rows.iter_mut().filter_map(|row| row.get_mut("doc")?.as_object_mut()) {
+                        if doc.get("_conflicts") == Some(&json!([])) {
+                            doc.remove("_conflicts");
+                        }
+                    }
                     rows
                 };
-                assert_eq!(same(&by_rows), same(&all), "rows: {question:?} {app}{docs:?}");
-                assert_eq!(same(&by_selector), same(&all), "selector: {question:?} {app}{docs:?}");
+                for (way, told) in [("rows", &by_rows), ("selector", &by_selector)] {
+                    let (told, all) = (same(told), same(&all));
+                    let at = told.iter().zip(&all).position(|(told, all)| told != all);
+                    let differing = at.map(|at| format!("row {at}: {} and not {}", told[at], all[at]));
+                    let what = format!("{way}, {app}{question:?}");
+                    assert_eq!(differing, None, "{what}\n{docs:?}");
+                    assert_eq!(told.len(), all.len(), "{what}\n{docs:?}");
+                }
                 // Both are told that nothing is left; backwards CouchDB alone knows, and only of its own filters.
                 if !question.descending {
                     assert_eq!(by_rows.pending, by_selector.pending, "{question:?} {app}{docs:?}");
                 }
             }
         }
-        direct.ask("DELETE", "", None).await;
+        // Its own connection may have been idle for too long.
+        client(&rows, "").await.ask("DELETE", "", None).await;
     }
 }

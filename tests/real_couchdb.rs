@@ -175,8 +175,13 @@ async fn functions_of_the_client_filter_what_the_version_may_see() {
                 assert_eq!(ids(&feed), [last], "{path}");
                 let (last_seq, pending) = end(&feed);
                 let (_, rest) = couch.ask("GET", &format!("/_changes?since={last_seq}"), "", "").await;
-                assert_eq!(pending, ids(&rest).len(), "{path}");
-                assert!(pending.as_u64().unwrap() <= left, "{path}: {pending}");
+                // Of its own pages CouchDB says one more when `last_seq` has run past a change that was filtered out.
+                let (pending, rest) = (pending.as_u64().unwrap(), ids(&rest).len() as u64);
+                assert!(
+                    pending == rest || pending == rest + 1,
+                    "{path}: {pending} and not {rest}"
+                );
+                assert!(pending <= left, "{path}: {pending}");
                 since = last_seq;
             }
             let (_, feed) = couch

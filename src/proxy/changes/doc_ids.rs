@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use http::Uri;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     super::{Call, Error, encoding::decompress},
-    query::with,
+    query::instead,
     selector::{is_json, members, post},
 };
 use crate::{couch::route::query_pairs, schema::Filter, upstream::body};
@@ -44,18 +43,9 @@ fn in_query(mut call: Call, filter: &Filter) -> Result<Call, Error> {
     // None at all is refused by CouchDB.
     let Some((_, ids)) = ids else { return Ok(call) };
     let narrowed = narrowed(&ids, filter)?;
-    let uri = without_ids(&call.parts.uri).and_then(|uri| with(&uri, &[("doc_ids", narrowed.get())]));
+    let uri = instead(&call.parts.uri, &[("doc_ids", narrowed.get())]);
     call.parts.uri = uri.ok_or(Error::BadRequest("invalid_url_encoding"))?;
     Ok(call)
-}
-
-fn without_ids(uri: &Uri) -> Option<Uri> {
-    let others = uri.query()?.split(['&', ';']).filter(|pair| {
-        let mut named = query_pairs(pair);
-        named.all(|(key, _)| key != "doc_ids")
-    });
-    let others: Vec<&str> = others.collect();
-    format!("{}?{}", uri.path(), others.join("&")).parse().ok()
 }
 
 /// The list without hidden ids. Refused in CouchDB's words if it is no list of ids.

@@ -109,6 +109,26 @@ pub(super) fn with(uri: &Uri, more: &[(&str, &str)]) -> Option<Uri> {
     PathAndQuery::from_maybe_shared(target).ok().map(Uri::from)
 }
 
+/// The same target with other values of these parameters, in whatever case they were.
+///
+/// Appending would do for CouchDB, but filter functions see the query too, and positions may be long.
+pub(super) fn instead(uri: &Uri, others: &[(&str, &str)]) -> Option<Uri> {
+    let query = uri.query().unwrap_or_default();
+    let is_other = |key: &str| {
+        let names = |name: &str| others.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        names(key) || (key.eq_ignore_ascii_case("last-event-id") && names("since"))
+    };
+    let kept = query
+        .split(['&', ';'])
+        .filter(|pair| query_pairs(pair).any(|(key, _)| !is_other(&key)));
+    let kept: Vec<&str> = kept.collect();
+    let target = match kept.is_empty() {
+        true => uri.path().to_owned(),
+        false => format!("{}?{}", uri.path(), kept.join("&")),
+    };
+    with(&Uri::from(PathAndQuery::from_maybe_shared(target).ok()?), others)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_query_is_read_as_couchdb_reads_it() {
-        let read = Query::parse("feed=normal&Feed=live&limit=2&limit=+3&descending=true&descending=false");
+        let read = Query::parse("feed=normal&Feed=live&limit=2&limit=%2B3&descending=true&descending=false");
         assert_eq!(
             (read.kind, read.limit, read.descending),
             (Kind::Continuous, Some(3), true)
@@ -161,6 +181,21 @@ mod tests {
             ),
         ] {
             assert_eq!(with(&Uri::from_static(from), &[more]).unwrap(), to);
+        }
+    }
+
+    #[test]
+    fn parameters_are_replaced_whatever_their_spelling() {
+        for (from, to) in [
+            ("/d/_changes", "/d/_changes?since=4-g&limit=3"),
+            ("/d/_changes?since=3-g", "/d/_changes?since=4-g&limit=3"),
+            (
+                "/d/_changes?a=%22;LIMIT=1&s%69nce=3-g&&Last-Event-ID=2&filter=a/b",
+                "/d/_changes?a=%22&filter=a/b&since=4-g&limit=3",
+            ),
+        ] {
+            let replaced = instead(&Uri::from_static(from), &[("since", "4-g"), ("limit", "3")]);
+            assert_eq!(replaced.unwrap(), to);
         }
     }
 }

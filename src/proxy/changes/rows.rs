@@ -20,7 +20,7 @@ use super::{
     super::{Call, Error, Proxy, service::Answer},
     conditional,
     pages::{Page, Progress},
-    query::{Kind, Query, with},
+    query::{Kind, Query, instead},
 };
 use crate::{
     couch::{
@@ -104,7 +104,7 @@ pub(super) async fn forward(proxy: &Proxy, mut call: Call, query: Query, filter:
     };
     let page = Page::first(&query);
     if page.limit != query.limit {
-        let unlimited = with(&call.parts.uri, &[("limit", NO_LIMIT), ("seq_interval", "1")]);
+        let unlimited = instead(&call.parts.uri, &[("limit", NO_LIMIT), ("seq_interval", "1")]);
         call.parts.uri = unlimited.ok_or(Error::BadRequest("invalid_url_encoding"))?;
     }
     let mut answer = conditional(&proxy.upstream, call, filter.tag()).await?;
@@ -344,7 +344,7 @@ impl Source {
         posted: Option<Bytes>,
     ) -> Result<BoxFuture<'static, Result<Response<Body>, upstream::Error>>, Broken> {
         let mut head = self.head.clone();
-        head.uri = with(&head.uri, more).ok_or(Broken::Target)?;
+        head.uri = instead(&head.uri, more).ok_or(Broken::Target)?;
         if !is_live {
             head.extensions.remove::<LiveFeed>();
         }
