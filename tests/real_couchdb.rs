@@ -237,7 +237,7 @@ async fn a_hidden_write_wakes_nobody() {
 
 #[tokio::test]
 async fn what_is_refused_here_couchdb_refuses_in_the_same_words() {
-    let Some(mut couch) = Couch::with("words").await else {
+    let Some(mut couch) = Couch::filtering("words", Changes::Selector).await else {
         return;
     };
     for (path, headers, body) in [
@@ -252,6 +252,15 @@ async fn what_is_refused_here_couchdb_refuses_in_the_same_words() {
         ("/_changes", "content-encoding: br\r\n", "{}"),
         ("/_changes", "content-encoding: gzip\r\n", "{}"),
         ("/_changes?since=nope", "", "{}"),
+        ("/_changes?filter=_doc_ids", "", ""),
+        ("/_changes?filter=_doc_ids", "", "[]"),
+        ("/_changes?filter=_doc_ids", "", "{}"),
+        ("/_changes?filter=_doc_ids", "", r#"{"doc_ids":[1]}"#),
+        (
+            "/_changes?filter=_doc_ids&doc_ids=x",
+            "x-http-method-override: GET\r\n",
+            "{}",
+        ),
         ("/_changes?feed=bogus", "", "{}"),
     ] {
         let (plain, said) = couch.ask("POST", path, headers, body).await;
