@@ -47,7 +47,8 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let direct = Target::parse(&url);
     let proxy = |changes: &str| {
-        let lines = format!("databases: [\"*\"]\nchanges: {changes}\n");
+        // While the others have their turns, a connection is idle.
+        let lines = format!("databases: [\"*\"]\nchanges: {changes}\ntimeouts:\n  head: 5m\n");
         Process::configured(folder.path(), changes, &url, &lines)
     };
     let (selector, rows) = (proxy("selector"), proxy("rows"));

@@ -532,7 +532,7 @@ async fn what_is_no_list_of_ids_is_refused_as_couchdb_does() {
     for (target, body, reason) in [
         ("&doc_ids=%5B", None, "invalid UTF-8 JSON"),
         ("&doc_ids=%5B1%5D", None, no_list),
-        ("", Some(""), "Missing request body"),
+        ("", Some(""), "invalid UTF-8 JSON"),
         ("", Some("{"), "invalid UTF-8 JSON"),
         ("", Some("{}"), no_list),
         ("", Some(r#"{"doc_ids":"a"}"#), no_list),
