@@ -14,6 +14,8 @@ use http::Uri;
 pub struct Target {
     pub address: SocketAddr,
     pub authorization: Option<String>,
+    /// The app version that is declared.
+    pub app: &'static str,
 }
 
 /// One kept-alive connection.
@@ -43,7 +45,11 @@ impl Target {
             let account: Vec<u8> = percent_encoding::percent_decode_str(account).collect();
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(account))
         });
-        Self { address, authorization }
+        Self {
+            address,
+            authorization,
+            app: "todo-app@1.2.0",
+        }
     }
 
     /// The same account on another server.
@@ -80,9 +86,9 @@ impl Connection {
             _ => format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()),
         };
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{authorization}Accept: application/json\r\nApp-Version: todo-app@1.2.0\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{authorization}Accept: application/json\r\nApp-Version: {}\r\n\
              {length}\r\n{body}",
-            self.target.address
+            self.target.address, self.target.app
         );
         self.stream.write_all(request.as_bytes()).expect("the request is taken");
         self.buffer.clear();

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{client::Connection, process::Process};
+use super::{
+    client::Connection,
+    process::{Process, cpu},
+};
 
 /// One way to do it.
 pub struct Side<'a> {
@@ -25,6 +28,8 @@ pub struct Plan {
     pub turn: Duration,
     /// No round begins after this, counted from the first.
     pub patience: Duration,
+    /// The process of the database, if its processor time is to be told too.
+    pub database: Option<u32>,
 }
 
 struct Turn {
@@ -32,6 +37,7 @@ struct Turn {
     /// Seconds for one, with all connections at work.
     each: f64,
     cpu: Option<Duration>,
+    database: Option<Duration>,
 }
 
 /// Compares the last side with every other and prints a table. Answers how often each side acted, in all.
@@ -41,7 +47,7 @@ struct Turn {
 pub fn compare(title: &str, unit: &str, plan: &Plan, sides: &mut [Side<'_>]) -> Vec<usize> {
     let mut total = vec![0; sides.len()];
     for (side, total) in sides.iter_mut().zip(&mut total) {
-        *total += take_turn(side, plan.turn / 4).done;
+        *total += take_turn(side, plan.turn / 4, plan.database).done;
     }
     let begun = Instant::now();
     let mut rounds: Vec<Vec<Turn>> = Vec::new();
@@ -49,7 +55,7 @@ pub fn compare(title: &str, unit: &str, plan: &Plan, sides: &mut [Side<'_>]) -> 
         let mut turns: Vec<(usize, Turn)> = Vec::new();
         for n in 0..sides.len() {
             let n = (n + rounds.len()) % sides.len();
-            turns.push((n, take_turn(&mut sides[n], plan.turn)));
+            turns.push((n, take_turn(&mut sides[n], plan.turn, plan.database)));
         }
         turns.sort_by_key(|(n, _)| *n);
         rounds.push(turns.into_iter().map(|(_, turn)| turn).collect());
@@ -57,12 +63,13 @@ pub fn compare(title: &str, unit: &str, plan: &Plan, sides: &mut [Side<'_>]) -> 
     for (n, total) in total.iter_mut().enumerate() {
         *total += rounds.iter().map(|turns| turns[n].done).sum::<usize>();
     }
-    show(title, unit, sides, &rounds).expect("standard output");
+    show(title, unit, sides, &rounds, plan.database.is_some()).expect("standard output");
     total
 }
 
-fn take_turn(side: &mut Side<'_>, turn: Duration) -> Turn {
+fn take_turn(side: &mut Side<'_>, turn: Duration, database: Option<u32>) -> Turn {
     let act = side.act;
+    let idle = database.and_then(cpu);
     let before = side.process.and_then(Process::cpu);
     let begun = Instant::now();
     let done: usize = thread::scope(|scope| {
@@ -87,14 +94,16 @@ fn take_turn(side: &mut Side<'_>, turn: Duration) -> Turn {
     });
     let each = begun.elapsed().as_secs_f64() / done as f64;
     let after = side.process.and_then(Process::cpu);
+    let busy = database.and_then(cpu);
     Turn {
         done,
         each,
         cpu: after.zip(before).map(|(after, before)| after - before),
+        database: busy.zip(idle).map(|(busy, idle)| busy.saturating_sub(idle)),
     }
 }
 
-fn show(title: &str, unit: &str, sides: &[Side<'_>], rounds: &[Vec<Turn>]) -> io::Result<()> {
+fn show(title: &str, unit: &str, sides: &[Side<'_>], rounds: &[Vec<Turn>], with_database: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let last = sides.len() - 1;
     writeln!(
@@ -102,11 +111,15 @@ fn show(title: &str, unit: &str, sides: &[Side<'_>], rounds: &[Vec<Turn>]) -> io
         "\n### {title}\n\nMedians of {} rounds, in brackets the lowest and the highest.\n",
         rounds.len()
     )?;
+    let (more, line) = match with_database {
+        true => (" database's CPU µs each |", " --- |"),
+        false => ("", ""),
+    };
     writeln!(
         out,
-        "| | {unit}/s | ms each | proxy takes × its time | CPU µs each | proxy takes × its CPU |"
+        "| | {unit}/s | ms each | proxy takes × its time | CPU µs each | proxy takes × its CPU |{more}"
     )?;
-    writeln!(out, "| --- | --- | --- | --- | --- | --- |")?;
+    writeln!(out, "| --- | --- | --- | --- | --- | --- |{line}")?;
     let cpu = |n: usize| {
         let each = rounds
             .iter()
@@ -132,9 +145,16 @@ fn show(title: &str, unit: &str, sides: &[Side<'_>], rounds: &[Vec<Turn>]) -> io
             false => (ratio.in_brackets(), cpu_ratio.unwrap_or_default()),
         };
         let (rate, each) = (rate.in_brackets(), number(each.median));
+        let theirs = rounds
+            .iter()
+            .map(|turns| Some(turns[n].database?.as_secs_f64() * 1e6 / turns[n].done as f64));
+        let theirs = theirs.collect::<Option<Vec<f64>>>();
+        let theirs = theirs.map_or_else(String::new, |theirs| {
+            format!(" {} |", Spread::of(theirs.into_iter()).in_brackets())
+        });
         writeln!(
             out,
-            "| {} | {rate} | {each} | {ratio} | {taken} | {cpu_ratio} |",
+            "| {} | {rate} | {each} | {ratio} | {taken} | {cpu_ratio} |{theirs}",
             side.name
         )?;
     }

@@ -21,29 +21,36 @@ pub struct Process {
 impl Process {
     /// The binary of this build. `databases` as in `config.yaml`: without any it is a plain proxy.
     pub fn chesterfield(folder: &Path, name: &str, upstream: &str, databases: &str) -> Self {
+        Self::configured(folder, name, upstream, &format!("databases: {databases}\n"))
+    }
+
+    /// The binary of this build with these lines in its `config.yaml`.
+    pub fn configured(folder: &Path, name: &str, upstream: &str, config: &str) -> Self {
         Self::binary(
             Path::new(env!("CARGO_BIN_EXE_chesterfield")),
             folder,
             name,
             upstream,
-            databases,
+            config,
         )
     }
 
     /// The binary of another build, which `BEFORE` names: changes are measured by running both at once.
     pub fn before(folder: &Path, name: &str, upstream: &str) -> Option<Self> {
         let binary = std::env::var_os("BEFORE").filter(|binary| !binary.is_empty())?;
-        Some(Self::binary(Path::new(&binary), folder, name, upstream, r#"["*"]"#))
+        Some(Self::binary(
+            Path::new(&binary),
+            folder,
+            name,
+            upstream,
+            "databases: [\"*\"]\n",
+        ))
     }
 
-    fn binary(binary: &Path, folder: &Path, name: &str, upstream: &str, databases: &str) -> Self {
+    fn binary(binary: &Path, folder: &Path, name: &str, upstream: &str, lines: &str) -> Self {
         let config = folder.join(format!("{name}.yaml"));
         let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-        fs::write(
-            &config,
-            format!("databases: {databases}\nschemas: {}\n", schemas.display()),
-        )
-        .expect("a file");
+        fs::write(&config, format!("{lines}schemas: {}\n", schemas.display())).expect("a file");
         let mut command = Command::new(binary);
         for name in ["CONFIG", "SCHEMAS", "LISTEN", "DATA"] {
             command.env_remove(format!("CHESTERFIELD_{name}"));
@@ -123,18 +130,23 @@ impl Process {
         }
     }
 
-    /// Processor time taken so far by all its threads, in user and kernel mode; none where the system does not tell.
-    ///
-    /// The ticks of `/proc/PID/stat`, 10 ms each, are too coarse for one turn. A thread that ends would take its time
-    /// along, but what is measured here works in threads that stay.
+    /// See [`cpu`].
     pub fn cpu(&self) -> Option<Duration> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
-        let nanoseconds = threads.map(|thread| {
-            let stat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-            stat.split(' ').next()?.parse::<u64>().ok()
-        });
-        nanoseconds.sum::<Option<u64>>().map(Duration::from_nanos)
+        cpu(self.child.id())
     }
+}
+
+/// Processor time taken so far by all threads of a process, in user and kernel mode; none where the system does not tell.
+///
+/// The ticks of `/proc/PID/stat`, 10 ms each, are too coarse for one turn. A thread that ends would take its time
+/// along, but what is measured here works in threads that stay.
+pub fn cpu(pid: u32) -> Option<Duration> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let nanoseconds = threads.map(|thread| {
+        let stat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        stat.split(' ').next()?.parse::<u64>().ok()
+    });
+    nanoseconds.sum::<Option<u64>>().map(Duration::from_nanos)
 }
 
 impl Drop for Process {

@@ -146,6 +146,7 @@ fn bare_cost(folder: &std::path::Path) {
         rounds: 7,
         turn: Duration::from_millis(300),
         patience: Duration::from_secs(15),
+        database: None,
     };
     compare("GET of 1 KB, 16 connections", "GETs", &plan, &mut sides);
 }
@@ -189,6 +190,7 @@ fn reading(database: &Database, direct: &Target, through: &Through<'_>) {
         rounds: 7,
         turn: Duration::from_millis(500),
         patience: Duration::from_secs(15),
+        database: None,
     };
     let mut sides = ways(
         CONNECTIONS,
@@ -217,6 +219,7 @@ fn putting(database: &Database, direct: &Target, through: &Through<'_>, connecti
         rounds: 7,
         turn: Duration::from_millis(350),
         patience: Duration::from_secs(12),
+        database: None,
     };
     let mut sides = ways(
         connections,
@@ -261,6 +264,7 @@ fn bulk_writing(database: &Database, direct: &Target, through: &Through<'_>) {
         rounds: 9,
         turn: Duration::from_millis(300),
         patience: Duration::from_secs(18),
+        database: None,
     };
     let mut sides = ways(
         1,

@@ -5,11 +5,18 @@ mod support;
 
 use std::io::Write;
 
-use chesterfield::proxy::{Settings, Undeclared};
+use chesterfield::proxy::{Changes, Settings, Undeclared};
 use serde_json::{Value, json};
-use support::{Head, Running, SELECTOR, Scripted, Wire, settings};
+use support::{Head, Running, SELECTOR, Scripted, Wire};
 
 const V2: &str = "app-version: todo-app@2.0.0\r\n";
+
+fn settings() -> Settings {
+    Settings {
+        changes: Changes::Selector,
+        ..support::settings()
+    }
+}
 
 /// A client, the proxy before a scripted upstream, and that upstream.
 async fn todo() -> (Wire, Running, Scripted) {
@@ -139,22 +146,6 @@ async fn a_compressed_body_is_read_too() {
         serde_json::from_str::<Value>(&body).unwrap(),
         json!({ "selector": { "$and": [selector(), { "n": 1 }] } })
     );
-}
-
-#[tokio::test]
-async fn other_filters_are_refused_with_what_is_supported() {
-    for filter in ["_doc_ids", "_design", "_view", "app/kind", "_none"] {
-        for method in ["GET", "POST"] {
-            let (status, body) = refused(method, &format!("/todo/_changes?FILTER={filter}"), "", "{}").await;
-            assert_eq!(status, 501);
-            assert_eq!(body["error"], "not_implemented");
-            let reason = body["reason"].as_str().unwrap();
-            assert!(
-                reason.contains(filter) && reason.contains("todo-app@2.0.0") && reason.contains("_selector"),
-                "{reason}"
-            );
-        }
-    }
 }
 
 #[tokio::test]

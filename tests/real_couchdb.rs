@@ -4,7 +4,7 @@
 mod support;
 
 use chesterfield::{
-    proxy::{Databases, Settings},
+    proxy::{Changes, Databases, Settings},
     upstream::{self, Timeouts},
 };
 use serde_json::{Value, json};
@@ -24,6 +24,10 @@ struct Couch {
 impl Couch {
     /// None without `COUCHDB_URL`.
     async fn with(name: &str) -> Option<Self> {
+        Self::filtering(name, Changes::default()).await
+    }
+
+    async fn filtering(name: &str, changes: Changes) -> Option<Self> {
         let url = std::env::var("COUCHDB_URL").ok()?;
         let upstream = upstream::http(&url, Timeouts::default()).unwrap();
         let account = upstream.account.clone().unwrap();
@@ -33,6 +37,7 @@ impl Couch {
         let settings = Settings {
             databases,
             apps: todo_apps(),
+            changes,
             ..Settings::default()
         };
         let proxy = Running::start(settings, upstream).await;
@@ -74,9 +79,15 @@ fn ids(feed: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn couchdb_answers_only_what_the_version_may_see() {
-    let Some(mut couch) = Couch::with("sees").await else {
-        return;
-    };
+    for changes in [Changes::Rows, Changes::Selector] {
+        let Some(couch) = Couch::filtering("sees", changes).await else {
+            return;
+        };
+        only_what_the_version_may_see(couch).await;
+    }
+}
+
+async fn only_what_the_version_may_see(mut couch: Couch) {
     let seen = ["plain", "todo-item:a:v:2", "todo-item:b:v:2"];
     assert_eq!(ids(&couch.ask("GET", "/_changes", "", "").await.1).len(), 4);
     let (head, feed) = couch.ask("GET", "/_changes", V2, "").await;
@@ -122,9 +133,115 @@ async fn couchdb_answers_only_what_the_version_may_see() {
     couch.gone().await;
 }
 
+/// `last_seq` and `pending` of a feed.
+fn end(feed: &str) -> (String, Value) {
+    let feed: Value = serde_json::from_str(feed).unwrap();
+    (feed["last_seq"].as_str().unwrap().to_owned(), feed["pending"].clone())
+}
+
+#[tokio::test]
+async fn functions_of_the_client_filter_what_the_version_may_see() {
+    for changes in [Changes::Rows, Changes::Selector] {
+        let Some(mut couch) = Couch::filtering("functions", changes).await else {
+            return;
+        };
+        let design = json!({
+            "filters": {"begins": "function(doc, req) { return doc._id.indexOf(req.query.prefix) == 0; }"},
+            "views": {"todos": {"map": "function(doc) { if (doc._id.indexOf('todo') == 0) { emit(doc.n); } }"}},
+        });
+        assert_eq!(
+            couch
+                .ask("PUT", "/_design/app", "", &design.to_string())
+                .await
+                .0
+                .status(),
+            201
+        );
+        let many: Vec<Value> = (0..300)
+            .map(|n| json!({ "_id": format!("todo-item:{n}:v:1") }))
+            .collect();
+        let many = json!({ "docs": many }).to_string();
+        assert_eq!(couch.ask("POST", "/_bulk_docs", "", &many).await.0.status(), 201);
+        couch.ask("PUT", "/todo-item:z:v:2", "", "{}").await;
+        let seen = ["todo-item:a:v:2", "todo-item:b:v:2", "todo-item:z:v:2"];
+        for filter in ["app/begins&prefix=todo", "_view&view=app/todos"] {
+            let (_, feed) = couch.ask("GET", &format!("/_changes?filter={filter}"), V2, "").await;
+            assert_eq!(ids(&feed), seen, "{filter}");
+            // The last comes after 300 hidden ones; each page says how many changes there are after it.
+            let mut since = "0".to_owned();
+            for (last, left) in [
+                ("todo-item:a:v:2", 304),
+                ("todo-item:b:v:2", 302),
+                ("todo-item:z:v:2", 0),
+            ] {
+                let path = format!("/_changes?filter={filter}&limit=1&seq_interval=7&since={since}");
+                let (_, feed) = couch.ask("GET", &path, V2, "").await;
+                assert_eq!(ids(&feed), [last], "{path}");
+                let (last_seq, pending) = end(&feed);
+                let (_, rest) = couch.ask("GET", &format!("/_changes?since={last_seq}"), "", "").await;
+                // Of its own pages CouchDB says one more when `last_seq` has run past a change that was filtered out.
+                let (pending, rest) = (pending.as_u64().unwrap(), ids(&rest).len() as u64);
+                assert!(
+                    pending == rest || pending == rest + 1,
+                    "{path}: {pending} and not {rest}"
+                );
+                assert!(pending <= left, "{path}: {pending}");
+                since = last_seq;
+            }
+            let (_, feed) = couch
+                .ask(
+                    "GET",
+                    &format!("/_changes?filter={filter}&limit=1&since={since}"),
+                    V2,
+                    "",
+                )
+                .await;
+            assert_eq!((ids(&feed).len(), end(&feed).1), (0, json!(0)));
+        }
+        // What CouchDB refuses, it refuses.
+        for (filter, status) in [("app/nothing", 404), ("_view", 400), ("nothing", 400), ("_none", 400)] {
+            let (head, _) = couch.ask("GET", &format!("/_changes?filter={filter}"), V2, "").await;
+            assert_eq!(head.status(), status, "{filter}");
+        }
+        couch.gone().await;
+    }
+}
+
+#[tokio::test]
+async fn a_hidden_write_wakes_nobody() {
+    for changes in [Changes::Rows, Changes::Selector] {
+        let Some(mut couch) = Couch::filtering("wakes", changes).await else {
+            return;
+        };
+        for feed in ["longpoll", "continuous", "eventsource"] {
+            let mut waiting = couch.proxy.connect().await;
+            let target = format!("/{}/_changes?feed={feed}&since=now&limit=1&heartbeat=5000", couch.db);
+            let headers = format!("{}{V2}", couch.authorization);
+            waiting.ask("GET", &target, &headers).await;
+            // The feed stands when its head is there: CouchDB sends it when it begins to wait.
+            let head = waiting.head().await;
+            assert_eq!(head.status(), 200);
+            let hidden = format!("/todo-item:{feed}:v:1");
+            assert_eq!(couch.ask("PUT", &hidden, "", "{}").await.0.status(), 201);
+            assert_eq!(couch.ask("PUT", &format!("/{feed}"), "", "{}").await.0.status(), 201);
+            let mut told = String::new();
+            loop {
+                let chunk = waiting.chunk().await;
+                if chunk.is_empty() {
+                    break;
+                }
+                told += std::str::from_utf8(&chunk).unwrap();
+            }
+            assert!(told.contains(&format!("\"id\":\"{feed}\"")), "{told}");
+            assert!(!told.contains(":v:1"), "{told}");
+        }
+        couch.gone().await;
+    }
+}
+
 #[tokio::test]
 async fn what_is_refused_here_couchdb_refuses_in_the_same_words() {
-    let Some(mut couch) = Couch::with("words").await else {
+    let Some(mut couch) = Couch::filtering("words", Changes::Selector).await else {
         return;
     };
     for (path, headers, body) in [
@@ -139,6 +256,15 @@ async fn what_is_refused_here_couchdb_refuses_in_the_same_words() {
         ("/_changes", "content-encoding: br\r\n", "{}"),
         ("/_changes", "content-encoding: gzip\r\n", "{}"),
         ("/_changes?since=nope", "", "{}"),
+        ("/_changes?filter=_doc_ids", "", ""),
+        ("/_changes?filter=_doc_ids", "", "[]"),
+        ("/_changes?filter=_doc_ids", "", "{}"),
+        ("/_changes?filter=_doc_ids", "", r#"{"doc_ids":[1]}"#),
+        (
+            "/_changes?filter=_doc_ids&doc_ids=x",
+            "x-http-method-override: GET\r\n",
+            "{}",
+        ),
         ("/_changes?feed=bogus", "", "{}"),
     ] {
         let (plain, said) = couch.ask("POST", path, headers, body).await;

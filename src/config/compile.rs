@@ -19,7 +19,7 @@ use super::{
     schemas,
 };
 use crate::{
-    proxy::{self, Cors, Databases, Origin, Origins, Retirement, Undeclared, writes::Limits},
+    proxy::{self, Changes, Cors, Databases, Origin, Origins, Retirement, Undeclared, writes::Limits},
     schema::{AppVersion, Apps, Flaw, manifest::InvalidAppVersion},
     upstream,
 };
@@ -58,7 +58,17 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
     let undeclared = settings.undeclared(app_version.undeclared, apps);
     let retirement = settings.retirement(&app_version.retired.unwrap_or_default());
     let cors = settings.cors(file.cors.unwrap_or_default());
-    match (listen, upstream, log, patterns, schemas, version_header, undeclared) {
+    let changes = settings.changes(file.changes.as_deref());
+    match (
+        listen,
+        upstream,
+        log,
+        patterns,
+        schemas,
+        version_header,
+        undeclared,
+        changes,
+    ) {
         (
             Some(listen),
             Some(upstream),
@@ -67,6 +77,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
             Some(schemas),
             Some(version_header),
             Some((undeclared_in, undeclared)),
+            Some(changes),
         ) if report.len() == 0 => Ok(Config {
             file: path,
             listen,
@@ -80,6 +91,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
                 apps: schemas.apps.clone(),
                 timeouts: timeouts.proxy,
                 cors,
+                changes,
                 ..proxy::Settings::default()
             },
             header,
@@ -382,6 +394,19 @@ impl Settings<'_> {
             }
         };
         Retirement { status, accepts_writes }
+    }
+
+    fn changes(&mut self, text: Option<&str>) -> Option<Changes> {
+        match text {
+            None => Some(Changes::default()),
+            Some("selector") => Some(Changes::Selector),
+            Some("rows") => Some(Changes::Rows),
+            Some(other) => {
+                let what = format!("there is no way `{other}` to filter `_changes`");
+                self.flaw("/changes", what, "write `selector` or `rows`");
+                None
+            }
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) struct ConfigFile {
     pub(super) schemas: Option<PathBuf>,
     pub(super) databases: Option<Vec<String>>,
     pub(super) app_version: Option<AppVersionFile>,
+    pub(super) changes: Option<String>,
     pub(super) scope: Option<Scope>,
     pub(super) timeouts: Option<TimeoutsFile>,
     pub(super) log: Option<LogFile>,

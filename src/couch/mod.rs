@@ -1,7 +1,8 @@
-//! CouchDB's vocabulary, without I/O: documents, listings, revisions, revision trees, routes, selectors.
+//! CouchDB's vocabulary, without I/O: documents, feeds of changes, listings, revisions, revision trees, routes, selectors.
 
 pub mod doc_ids;
 pub mod document;
+pub mod feed;
 pub mod listing;
 pub mod rev;
 pub mod route;

@@ -6,7 +6,7 @@ use http::{HeaderName, Method, Request, request};
 
 use crate::{
     couch::Route,
-    schema::{AppManifest, AppVersion, Apps},
+    schema::{AppManifest, AppVersion, Apps, Filter},
     upstream::Body,
 };
 
@@ -29,6 +29,7 @@ mod trace;
 mod version;
 pub mod writes;
 
+pub use changes::Changes;
 pub use cors::{Cors, InvalidOrigin, Origin, Origins};
 pub use databases::{Databases, InvalidPattern};
 pub use lifecycle::Retirement;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// What web apps of other origins may do; none: what CouchDB's own settings say.
     pub cors: Option<Cors>,
+    /// Where documents that an app does not see are taken out of `_changes`.
+    pub changes: Changes,
 }
 
 /// What becomes of a request that declares no version.
@@ -98,6 +101,16 @@ pub struct Call {
 }
 
 impl Call {
+    /// What is kept from the client when it replicates this database; none if it sees everything.
+    pub fn replicates(&self) -> Option<&Filter> {
+        self.app.as_ref().filter(|_| self.versioned)?.replicates.as_ref()
+    }
+
+    /// What is kept from the client when it reads many documents of this database at once; none if it sees everything.
+    pub fn reads(&self) -> Option<&Filter> {
+        self.app.as_ref().filter(|_| self.versioned)?.reads.as_ref()
+    }
+
     /// As it goes upstream.
     pub fn into_request(self) -> Request<Body> {
         Request::from_parts(self.parts, self.body)
@@ -116,6 +129,7 @@ impl Default for Settings {
             filter_limit: 1 << 20,
             timeouts: Timeouts::default(),
             cors: None,
+            changes: Changes::default(),
         }
     }
 }

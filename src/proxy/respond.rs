@@ -68,16 +68,6 @@ pub enum Error {
     /// The body is too long, or broke off.
     #[error(transparent)]
     Body(#[from] ReadError),
-    /// A filter that cannot be combined with the app's own.
-    #[error(
-        "filter={filter} cannot be combined with what {app} is to see of this database; use no filter, or filter=_selector by POST"
-    )]
-    UnsupportedFilter {
-        /// The client's.
-        filter: String,
-        /// The app version.
-        app: String,
-    },
     /// The work on a request broke off: a defect.
     #[error("the request was given up")]
     Lost,
@@ -99,7 +89,6 @@ impl Error {
             Self::BadContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type"),
             Self::Body(ReadError::TooLong(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Body(ReadError::Broken(_)) => (StatusCode::BAD_REQUEST, "bad_request"),
-            Self::UnsupportedFilter { .. } => (StatusCode::NOT_IMPLEMENTED, "not_implemented"),
             Self::Lost => (StatusCode::INTERNAL_SERVER_ERROR, "unknown_error"),
             Self::Upstream(upstream::Error::TimedOut { .. }) => (StatusCode::GATEWAY_TIMEOUT, "gateway_timeout"),
             Self::Upstream(_) => (StatusCode::BAD_GATEWAY, "bad_gateway"),
@@ -121,7 +110,7 @@ impl Error {
 /// The answer to a request that failed here.
 pub fn error(error: &Error) -> Response<Body> {
     let (status, name) = error.status();
-    if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
+    if status.is_server_error() {
         tracing::warn!(%error, "no answer from upstream");
     }
     let mut told = json!({ "error": name, "reason": error.reason() });

@@ -42,7 +42,7 @@ pub struct Proxy {
     /// Whether any app ends.
     ends: bool,
     pub(super) cors: cors::Policy,
-    censuses: Censuses,
+    pub(super) censuses: Censuses,
 }
 
 impl Writes for Passing {
@@ -98,27 +98,13 @@ impl Proxy {
 pub(super) fn dispatch(proxy: Arc<Proxy>, call: Call) -> impl Future<Output = Answer> + Send + 'static {
     // A route a line: what has to be looked into, and by whom.
     match call.route {
-        Route::Changes { .. } if call.versioned && proxy.filters => changes(proxy, call).boxed().left_future(),
-        _ if is_read(&call.route) && call.versioned && proxy.scopes => reads(proxy, call).boxed().left_future(),
+        Route::Changes { .. } if call.replicates().is_some() => changes::forward(proxy, call).boxed().left_future(),
+        _ if call.reads().is_some() && is_read(&call.route) => reads::forward(proxy, call).boxed().left_future(),
         _ if checkpoint::filter(&call).is_some() => checkpoint::forward(proxy, call).boxed().left_future(),
         _ if call.versioned && call.route.writes(&call.method) => {
             async move { proxy.writes.forward(call).await }.boxed().left_future()
         }
         _ => pass(&proxy.upstream, call).right_future(),
-    }
-}
-
-async fn changes(proxy: Arc<Proxy>, call: Call) -> Answer {
-    match call.app.clone() {
-        Some(app) => changes::forward(&proxy.upstream, call, &app, proxy.settings.filter_limit).await,
-        None => pass(&proxy.upstream, call).await,
-    }
-}
-
-async fn reads(proxy: Arc<Proxy>, call: Call) -> Answer {
-    match call.app.clone() {
-        Some(app) => reads::forward(&proxy.upstream, &proxy.censuses, call, &app).await,
-        None => pass(&proxy.upstream, call).await,
     }
 }
 

@@ -10,15 +10,13 @@ mod queries;
 mod query;
 mod rows;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 
-use super::{Answer, Call, Error, encoding::decompress, service::pass};
-use crate::{
-    couch::Route,
-    schema::AppManifest,
-    upstream::{Upstream, body},
-};
+use super::{Answer, Call, Error, Proxy, encoding::decompress, service::pass};
+use crate::{couch::Route, upstream::body};
 
 pub(super) use census::Censuses;
 
@@ -26,8 +24,10 @@ pub(super) use census::Censuses;
 const LIMIT: usize = 16 << 20;
 
 /// Forwards a read so that only what the app is shown is answered.
-pub(super) async fn forward(upstream: &Upstream, censuses: &Censuses, call: Call, app: &AppManifest) -> Answer {
-    let Some(filter) = &app.reads else {
+pub(super) async fn forward(proxy: Arc<Proxy>, call: Call) -> Answer {
+    let (upstream, censuses) = (&proxy.upstream, &proxy.censuses);
+    let app = call.app.clone();
+    let Some((app, filter)) = app.as_ref().and_then(|app| Some((app, app.reads.as_ref()?))) else {
         return pass(upstream, call).await;
     };
     match call.route {
