@@ -37,6 +37,9 @@ use tower::service_fn;
 /// As much as the proxy may take for anything at all: buffers of a few connections.
 const LITTLE: usize = 16 << 20;
 
+/// What the parts of a batch take that are worked on at one time, however many there are; the allocator's share of it varies.
+const BOUND: u64 = 100 << 20;
+
 const PIECE: usize = 64 << 10;
 
 /// An attachment of 100 MB.
@@ -274,19 +277,19 @@ async fn an_attachment_of_100_mb_takes_little() {
 }
 
 #[tokio::test]
-async fn a_batch_of_50_mb_is_carried_in_less_memory_than_it_has() {
+async fn batches_of_50_mb_are_carried_in_bounded_memory() {
     let proxy = Measured::start().await;
     let size = digest(batch("a")).await.0;
     assert!(size > 50_000_000);
     let post = |prefix| proxy.ask("POST", "_bulk_docs", "application/json", batch(prefix));
     let (growth, (status, _)) = proxy.growth(post("a")).await;
     assert_eq!(status, StatusCode::CREATED);
-    assert!(growth < size, "{growth} bytes for one of {size}");
+    assert!(growth < BOUND, "{growth} bytes for one of {size}");
     let (more, (a, b, c)) = proxy
         .growth(async { tokio::join!(post("b"), post("c"), post("d")) })
         .await;
     assert_eq!([a.0, b.0, c.0], [StatusCode::CREATED; 3]);
-    assert!(more < 2 * size, "{more} bytes for three of {size}");
+    assert!(more < BOUND, "{more} bytes for three of {size}");
     // Whatever is still to be carried is, before it stops.
     let Measured {
         server,

@@ -4,7 +4,7 @@
 mod support;
 
 use chesterfield::{
-    proxy::{Databases, Retirement, Settings, Undeclared},
+    proxy::{Changes, Databases, Retirement, Settings, Undeclared},
     schema::{AppManifest, Apps, Manifest},
 };
 use http::StatusCode;
@@ -23,7 +23,9 @@ struct World {
 impl World {
     async fn with(settings: Settings) -> Self {
         let upstream = Scripted::listen().await;
-        let proxy = Running::with(settings, &upstream.url()).await;
+        // Whether a filter is in force shows in what goes upstream.
+        let changes = Changes::Selector;
+        let proxy = Running::with(Settings { changes, ..settings }, &upstream.url()).await;
         Self { upstream, proxy }
     }
 
