@@ -15,6 +15,7 @@ mod cors;
 mod databases;
 mod encoding;
 mod headers;
+mod replicate;
 pub mod respond;
 pub mod server;
 mod service;
@@ -39,7 +40,8 @@ pub struct Settings {
     pub databases: Databases,
     /// All manifests.
     pub apps: Apps,
-    /// The most that is read of a body that has to be read whole: a `_changes` filter. More is refused with 413.
+    /// The most that is read of a body that has to be read whole: a `_changes` filter, jobs of replication. More is refused with
+    /// 413.
     pub filter_limit: usize,
     /// How long the server waits for clients.
     pub timeouts: Timeouts,

@@ -3,6 +3,7 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
+use super::replicate;
 use crate::{
     schema::VersionError,
     upstream::{
@@ -52,6 +53,9 @@ pub enum Error {
         /// The app version.
         app: String,
     },
+    /// A job of replication that would show its app what it is not to see, or keep from it what it is.
+    #[error(transparent)]
+    Job(#[from] replicate::Refused),
     /// The work on a request broke off: a defect.
     #[error("the request was given up")]
     Lost,
@@ -63,9 +67,11 @@ pub enum Error {
 impl Error {
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Version { .. } | Self::AmbiguousVersion(_) | Self::Undeclared { .. } | Self::BadRequest(_) => {
-                (StatusCode::BAD_REQUEST, "bad_request")
-            }
+            Self::Version { .. }
+            | Self::AmbiguousVersion(_)
+            | Self::Undeclared { .. }
+            | Self::BadRequest(_)
+            | Self::Job(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::BadContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type"),
             Self::Body(ReadError::TooLong(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Body(ReadError::Broken(_)) => (StatusCode::BAD_REQUEST, "bad_request"),

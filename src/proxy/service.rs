@@ -1,11 +1,11 @@
-//! From a route to what is done with it: pass, write or changes.
+//! From a route to what is done with it: pass, write, changes or replicate.
 
 use std::sync::Arc;
 
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::{Method, Response};
 
-use super::{Call, Error, Settings, Undeclared, changes, version};
+use super::{Call, Error, Settings, Undeclared, changes, replicate, version};
 use crate::{
     couch::{Route, route::query_pairs},
     schema::{AppManifest, VersionError},
@@ -64,9 +64,14 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output 
     if matches!(call.route, Route::Changes { .. } | Route::Server) {
         mark_live(&mut call);
     }
+    // CouchDB answers when the job is done, which may take hours.
+    if call.route == Route::Replicate {
+        call.parts.extensions.insert(LiveFeed);
+    }
     // A route a line: what has to be looked into, and by whom.
     match call.route {
         Route::Changes { .. } if call.versioned && proxy.filters => changes(proxy, call).boxed().left_future(),
+        _ if proxy.filters && replicate::concerns(&call) => replicate::forward(proxy, call).boxed().left_future(),
         _ if call.versioned && call.route.writes(&call.method) => {
             async move { proxy.writes.forward(call).await }.boxed().left_future()
         }
