@@ -247,7 +247,7 @@ async fn an_etag_holds_for_one_filter() {
             "POST",
             "/todo/_changes?filter=_selector",
             &format!("{V2}if-none-match: {etag}\r\n"),
-            r#"{"selector":{}}"#,
+            r#"{"selector":{"n":1}}"#,
         )
         .await;
     let (head, _) = couch.message().await;

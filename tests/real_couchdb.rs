@@ -92,6 +92,10 @@ async fn couchdb_answers_only_what_the_version_may_see() {
     let theirs = r#"{"selector":{"_id":{"$regex":"todo"}}}"#;
     let (_, feed) = couch.ask("POST", "/_changes?filter=_selector", V2, theirs).await;
     assert_eq!(ids(&feed), ["todo-item:a:v:2", "todo-item:b:v:2"]);
+    // All, to CouchDB; but nothing once it is a member of `$and`.
+    let all = r#"{"selector":{ }}"#;
+    let (_, feed) = couch.ask("POST", "/_changes?filter=_selector", V2, all).await;
+    assert_eq!(ids(&feed), seen);
     let (_, feed) = couch.ask("GET", "/_changes?feed=continuous&timeout=100", V2, "").await;
     assert_eq!(feed.lines().filter(|line| line.contains("\"id\"")).count(), 3);
     let (_, feed) = couch.ask("GET", "/_changes?feed=eventsource&timeout=100", V2, "").await;

@@ -195,6 +195,8 @@ async fn cancelling_asks_for_the_job_that_was_started() {
     let function = cancel.replace('}', r#","filter":"a/b"}"#);
     assert_eq!(forwarded("POST", "/_replicate", V2, &function).await.1, function);
     assert_eq!(refused("PUT", "/_replicator/a", "", &function).await.0, 400);
+    let elsewhere = r#"{"source":"http://a/todo","target":"http://b/todo","cancel":true}"#;
+    assert_eq!(forwarded("POST", "/_replicate", V2, elsewhere).await.1, elsewhere);
 }
 
 #[tokio::test]

@@ -24,8 +24,11 @@ impl Selector {
         Self { json, tag: tag.into() }
     }
 
-    /// What passes both.
+    /// What passes both. `{}` passes all by itself, but nothing as a member of `$and` (measured on 3.5.0).
     pub fn and(&self, other: &RawValue) -> Result<Self, serde_json::Error> {
+        if other.get().split_ascii_whitespace().collect::<String>() == "{}" {
+            return Ok(self.clone());
+        }
         RawValue::from_string(format!(r#"{{"$and":[{},{}]}}"#, self.json.get(), other.get()))
             .map(|both| Self::new(both.into()))
     }
@@ -44,5 +47,19 @@ impl Selector {
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.json.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_selectors_count() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let ours = Selector::new(raw(r#"{"a":1}"#).into());
+        let both = |other| ours.and(&raw(other)).unwrap().to_string();
+        assert_eq!(both(r#"{ "b":1.0}"#), r#"{"$and":[{"a":1},{ "b":1.0}]}"#);
+        assert_eq!(both("{ \n}"), r#"{"a":1}"#);
     }
 }

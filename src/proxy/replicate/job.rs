@@ -87,21 +87,14 @@ pub struct Giver<'a> {
 impl Giver<'_> {
     /// Puts what the app is to see into the job, in place of what an app was to see when it was stored; true if that changes it.
     ///
-    /// `cancels` if the job is only to be found again: nothing is refused then, as nothing is read. What CouchDB refuses is
-    /// left to it.
-    pub fn restrict(&self, job: &mut Job, cancels: bool) -> Result<bool, Refusal> {
-        let reader = match self.reader(job) {
-            Err(_) if cancels => None,
-            reader => reader?,
-        };
+    /// What CouchDB refuses is left to it.
+    pub fn restrict(&self, job: &mut Job) -> Result<bool, Refusal> {
+        let reader = self.reader(job)?;
         let stripped = self.strip(job);
         let Some((app, filter)) = reader.as_ref().and_then(|app| Some((app, app.replicates.as_ref()?))) else {
             return Ok(stripped);
         };
         if let Some(theirs) = job.get("filter") {
-            if cancels {
-                return Ok(stripped);
-            }
             return Err(Refusal::Filter {
                 filter: theirs.get().trim_matches('"').to_owned(),
                 app: app.to_string(),

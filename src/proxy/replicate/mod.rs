@@ -154,10 +154,12 @@ type Restricted = Result<Option<Vec<u8>>, Error>;
 
 fn once(giver: &Giver<'_>, text: &[u8]) -> Restricted {
     let Some(mut job) = members(text)? else { return Ok(None) };
-    // In a stored job it means nothing (measured on 3.5.0).
-    let cancels = job.get("cancel").is_some_and(|cancel| cancel.get() == "true");
-    let changed = giver.restrict(&mut job, cancels);
-    written(changed.map_err(|refusal| Refused::Job { name: None, refusal })?, &job)
+    match giver.restrict(&mut job) {
+        Ok(changed) => written(changed, &job),
+        // To cancel a job reads nothing. In a stored one `cancel` means nothing (measured on 3.5.0).
+        Err(_) if job.get("cancel").is_some_and(|cancel| cancel.get() == "true") => Ok(None),
+        Err(refusal) => Err(Refused::Job { name: None, refusal }.into()),
+    }
 }
 
 fn stored(giver: &Giver<'_>, text: &[u8]) -> Restricted {
@@ -200,7 +202,7 @@ fn store(giver: &Giver<'_>, job: &mut Job) -> Result<bool, Refused> {
         return Ok(false);
     }
     giver
-        .restrict(job, false)
+        .restrict(job)
         .map_err(|refusal| Refused::Job { name: id, refusal })
 }
 
