@@ -378,34 +378,3 @@ async fn undeclared_clients_may_be_refused_or_taken_for_a_version() {
     client.ask("GET", "/todo/_changes", "").await;
     assert!(upstream.accept().await.head().await.line.starts_with("POST"));
 }
-
-#[tokio::test]
-async fn a_preflight_may_ask_for_the_version_header() {
-    let upstream = Scripted::listen().await;
-    let proxy = Running::with(
-        Settings {
-            undeclared: Undeclared::Reject,
-            ..settings()
-        },
-        &upstream.url(),
-    )
-    .await;
-    let mut client = proxy.connect().await;
-    let asks = "origin: https://a\r\naccess-control-request-method: PUT\r\naccess-control-request-headers: content-type, App-Version\r\n";
-    client.ask("OPTIONS", "/todo/doc", asks).await;
-    let mut couch = upstream.accept().await;
-    let head = couch.head().await;
-    assert_eq!(head.get("access-control-request-headers"), Some("content-type"));
-    couch.send("HTTP/1.1 204 No Content\r\naccess-control-allow-methods: PUT\r\naccess-control-allow-headers: content-type\r\n\r\n").await;
-    assert_eq!(
-        client.head().await.get("access-control-allow-headers"),
-        Some("content-type, app-version")
-    );
-
-    // Where CORS is off, or the origin unknown, it stays so.
-    client.ask("OPTIONS", "/todo/doc", asks).await;
-    couch.head().await;
-    couch.answer("405 Method Not Allowed", "", "{}").await;
-    let (head, _) = client.message().await;
-    assert_eq!((head.status(), head.get("access-control-allow-headers")), (405, None));
-}

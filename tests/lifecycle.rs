@@ -215,7 +215,35 @@ async fn a_server_that_stops_ends_what_it_has_begun() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_cuts_feeds_in_the_end() {
+async fn a_server_that_stops_cuts_feeds_at_once() {
+    let upstream = Scripted::listen().await;
+    for feed in [
+        "/todo/_changes?feed=longpoll",
+        "/todo/_changes?feed=continuous",
+        "/todo/_changes?feed=eventsource",
+        "/_db_updates?feed=continuous",
+    ] {
+        // It would wait for longer than the test does.
+        let proxy = Running::before(&upstream).await;
+        let mut reader = proxy.connect().await;
+        reader.ask("GET", feed, "").await;
+        let mut couch = upstream.accept().await;
+        couch.head().await;
+        couch
+            .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n")
+            .await;
+        reader.head().await;
+        assert_eq!(reader.chunk().await, b"{}", "{feed}");
+        proxy.stop.cancel();
+        reader.closed().await;
+        assert_eq!(reader.rest(), b"", "{feed}: no last chunk may come");
+        couch.closed().await;
+        proxy.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_cuts_what_is_still_open_in_the_end() {
     let upstream = Scripted::listen().await;
     let timeouts = proxy::Timeouts {
         drain: SHORT,
@@ -223,7 +251,7 @@ async fn a_server_that_stops_cuts_feeds_in_the_end() {
     };
     let proxy = Running::with(Settings { timeouts, ..settings() }, &upstream.url()).await;
     let mut reader = proxy.connect().await;
-    reader.ask("GET", "/db/_changes?feed=continuous", "").await;
+    reader.ask("GET", "/db/_all_docs", "").await;
     let mut couch = upstream.accept().await;
     couch.head().await;
     couch

@@ -3,6 +3,8 @@
 
 #[path = "support/binary.rs"]
 mod binary;
+#[path = "support/document.rs"]
+mod document;
 #[path = "support/npm.rs"]
 mod npm;
 
@@ -18,45 +20,15 @@ use chesterfield::{
     lens::LensFile,
     schema::{ClassId, ClassName},
 };
+use document::{blocks, is_as_shown};
 
 /// The commands as they are written, and how these tests run the same from within `cargo test`.
 const RUN: &str = "cargo run --release --";
 const TEST: &str = "cargo test";
 const NPM: &str = "npm ci --prefix tests/pouchdb";
 
-/// A fenced block: its language and its text.
-type Block = (String, String);
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn blocks(file: &str) -> Vec<Block> {
-    let text = fs::read_to_string(root().join(file)).unwrap();
-    let mut blocks = Vec::new();
-    let mut open: Option<Block> = None;
-    for line in text.lines() {
-        match (line.strip_prefix("```"), &mut open) {
-            (Some(language), None) => open = Some((language.to_owned(), String::new())),
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (None, Some((_, text))) => {
-                text.push_str(line);
-                text.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    blocks
-}
-
-/// Equal, where `…` stands for any text within a line.
-fn is_as_shown(got: &str, shown: &str) -> bool {
-    let shown = shown.lines().map(|line| {
-        let parts: Vec<String> = line.split('…').map(regex::escape).collect();
-        parts.join(".*")
-    });
-    let shown = shown.collect::<Vec<_>>().join("\n");
-    regex::Regex::new(&format!(r"\A{shown}\n?\z")).unwrap().is_match(got)
 }
 
 /// A shell in a folder that has what a checkout has, for commands that share variables.

@@ -8,7 +8,7 @@ use std::{
 use chesterfield::{
     config::{Config, UpstreamConfig},
     proxy::Undeclared,
-    schema::ClassId,
+    schema::{ClassId, Moment},
 };
 
 /// The whole screen.
@@ -51,10 +51,14 @@ impl Display for Screen<'_> {
             &[format!("{file}; schemas in {}", config.schemas_folder.display())],
         )?;
         row(f, "databases", &[config.databases.join(", ")])?;
-        let undeclared = match &config.proxy.undeclared {
+        let taken = |undeclared: &Undeclared| match undeclared {
             Undeclared::Pass => "sees every version".to_owned(),
             Undeclared::Reject => "is refused".to_owned(),
             Undeclared::Default(app) => format!("is taken for {app}"),
+        };
+        let undeclared = match &config.proxy.undeclared_in[..] {
+            [] => taken(&config.proxy.undeclared),
+            _ => "is taken for what the database says".to_owned(),
         };
         let header = &config.header;
         row(f, "header", &[format!("{header}; who sends none {undeclared}")])?;
@@ -114,7 +118,14 @@ impl Display for Served<'_> {
             let dependencies: Vec<String> = dependencies
                 .map(|(schema, range)| format!("{schema} {range}"))
                 .collect();
-            format!("{app}: {}", dependencies.join(", "))
+            let manifest = &app.manifest;
+            let end = match (manifest.sunset, manifest.deprecated) {
+                _ if manifest.is_retired(Moment::now()) => " (retired)".to_owned(),
+                (Some(sunset), _) => format!(" (until {sunset})"),
+                (None, Some(deprecated)) => format!(" (deprecated from {deprecated})"),
+                (None, None) => String::new(),
+            };
+            format!("{app}: {}{end}", dependencies.join(", "))
         });
         row(f, "apps", &apps.collect::<Vec<_>>())
     }

@@ -1,24 +1,25 @@
 //! From what is written to what is meant.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use tracing::level_filters::LevelFilter;
 
 use super::{
     Config, Given, Log, LogFormat, Overrides, Problems, UpstreamConfig,
     folder::read_file,
-    problem::Report,
-    raw::{ConfigFile, LogFile, TimeoutsFile},
+    problem::{Report, escaped},
+    raw::{ConfigFile, CorsFile, LogFile, RetiredFile, TimeoutsFile, UndeclaredFile},
     read::Form,
     schemas,
 };
 use crate::{
-    proxy::{self, Databases, Undeclared},
+    proxy::{self, Cors, Databases, Origin, Origins, Retirement, Undeclared},
     schema::{AppVersion, Apps, Flaw, manifest::InvalidAppVersion},
     upstream,
 };
@@ -47,14 +48,16 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
     let upstream = settings.upstream(overrides.upstream.as_ref(), file.upstream, data, timeouts.upstream);
     let log = settings.log(&file.log.unwrap_or_default());
     let databases = file.databases.unwrap_or_else(|| vec!["*".to_owned()]);
-    let patterns = settings.databases(&databases);
+    let patterns = settings.databases("/databases", &databases);
     let schemas_folder = settings.folder(overrides.schemas.as_ref(), file.schemas, SCHEMAS);
     let schemas = schemas::load(&schemas_folder, settings.report);
     let apps = schemas.as_ref().map(|schemas| &schemas.apps);
     let app_version = file.app_version.unwrap_or_default();
     let header = app_version.header.unwrap_or_else(|| HEADER.to_owned());
-    let version_header = settings.header(&header);
-    let undeclared = settings.undeclared(app_version.undeclared.as_deref(), apps);
+    let version_header = settings.header("/app-version/header", &header);
+    let undeclared = settings.undeclared(app_version.undeclared, apps);
+    let retirement = settings.retirement(&app_version.retired.unwrap_or_default());
+    let cors = settings.cors(file.cors.unwrap_or_default());
     match (listen, upstream, log, patterns, schemas, version_header, undeclared) {
         (
             Some(listen),
@@ -63,7 +66,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
             Some(patterns),
             Some(schemas),
             Some(version_header),
-            Some(undeclared),
+            Some((undeclared_in, undeclared)),
         ) if report.len() == 0 => Ok(Config {
             file: path,
             listen,
@@ -71,9 +74,12 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
             proxy: proxy::Settings {
                 version_header,
                 undeclared,
+                undeclared_in,
+                retirement,
                 databases: patterns,
                 apps: schemas.apps.clone(),
                 timeouts: timeouts.proxy,
+                cors,
                 ..proxy::Settings::default()
             },
             header,
@@ -106,6 +112,9 @@ struct Settings<'a> {
     file: String,
     report: &'a mut Report,
 }
+
+/// By database, and in all others.
+type Fallbacks = (Vec<(Databases, Undeclared)>, Undeclared);
 
 struct Timeouts {
     upstream: upstream::Timeouts,
@@ -230,27 +239,90 @@ impl Settings<'_> {
         })
     }
 
-    fn databases(&mut self, patterns: &[String]) -> Option<Databases> {
+    fn databases(&mut self, at: &str, patterns: &[String]) -> Option<Databases> {
         match Databases::new(patterns) {
             Ok(databases) => Some(databases),
             Err(error) => {
-                self.flaw("/databases", error.to_string(), "write fewer patterns, or shorter ones");
+                self.flaw(at, error.to_string(), "write fewer patterns, or shorter ones");
                 None
             }
         }
     }
 
-    fn header(&mut self, text: &str) -> Option<HeaderName> {
+    fn header(&mut self, at: &str, text: &str) -> Option<HeaderName> {
         let header = HeaderName::try_from(text).ok();
         if header.is_none() {
             let what = format!("`{text}` is no name of a header");
-            self.flaw("/app-version/header", what, "write a name like `App-Version`");
+            self.flaw(at, what, "write a name like `App-Version`");
         }
         header
     }
 
-    /// `apps` is none while the schemas have flaws: then nothing can be said of a default.
-    fn undeclared(&mut self, text: Option<&str>, apps: Option<&Apps>) -> Option<Undeclared> {
+    /// None without origins.
+    fn cors(&mut self, file: CorsFile) -> Option<Cors> {
+        let origins = file.origins.unwrap_or_default();
+        let cors = Cors {
+            origins: self.origins(&origins),
+            credentials: file.credentials.unwrap_or(true),
+            headers: file
+                .headers
+                .unwrap_or_default()
+                .iter()
+                .enumerate()
+                .filter_map(|(n, text)| self.header(&format!("/cors/headers/{n}"), text))
+                .collect(),
+        };
+        (!origins.is_empty()).then_some(cors)
+    }
+
+    fn origins(&mut self, texts: &[String]) -> Origins {
+        let mut these = HashSet::new();
+        for (n, text) in texts.iter().enumerate().filter(|(_, text)| *text != "*") {
+            match text.parse::<Origin>() {
+                Ok(origin) => {
+                    these.insert(origin);
+                }
+                Err(error) => {
+                    let mend = match &error.meant {
+                        Some(meant) => format!("write `{meant}`"),
+                        None => "write scheme, host and port, as in `https://app.example` or `http://localhost:3000`; \
+                                 or `*` for any origin"
+                            .to_owned(),
+                    };
+                    self.flaw(&format!("/cors/origins/{n}"), error.to_string(), mend);
+                }
+            }
+        }
+        if texts.iter().any(|text| text == "*") {
+            Origins::Any
+        } else {
+            Origins::These(these)
+        }
+    }
+
+    /// What is said of single databases, and of all others. `apps` is none while the schemas have flaws: then nothing can be
+    /// said of a default.
+    fn undeclared(&mut self, file: Option<UndeclaredFile>, apps: Option<&Apps>) -> Option<Fallbacks> {
+        const AT: &str = "/app-version/undeclared";
+        let entries = match file {
+            None => return Some((Vec::new(), Undeclared::Pass)),
+            Some(UndeclaredFile::Everywhere(text)) => {
+                return Some((Vec::new(), self.undeclared_as(AT, &text, apps)?));
+            }
+            Some(UndeclaredFile::ByDatabase(entries)) => entries,
+        };
+        let rules: Vec<Option<(Databases, Undeclared)>> = entries
+            .iter()
+            .map(|(pattern, text)| {
+                let at = format!("{AT}/{}", escaped(pattern));
+                let undeclared = self.undeclared_as(&at, text, apps);
+                Some((self.databases(AT, std::slice::from_ref(pattern))?, undeclared?))
+            })
+            .collect();
+        Some((rules.into_iter().collect::<Option<_>>()?, Undeclared::Pass))
+    }
+
+    fn undeclared_as(&mut self, at: &str, text: &str, apps: Option<&Apps>) -> Option<Undeclared> {
         let default = |text: &str| {
             let app: AppVersion = text.parse().map_err(|error: InvalidAppVersion| error.to_string())?;
             match apps.map(|apps| apps.resolve(text)) {
@@ -259,14 +331,36 @@ impl Settings<'_> {
             }
         };
         let undeclared = match text {
-            None | Some("pass") => Ok(Undeclared::Pass),
-            Some("reject") => Ok(Undeclared::Reject),
-            Some(text) => default(text),
+            "pass" => Ok(Undeclared::Pass),
+            "reject" => Ok(Undeclared::Reject),
+            text => default(text),
         };
         let mend = "write `pass`, `reject`, or the version to assume, as in `todo-app@2.0.0`";
-        undeclared
-            .map_err(|what| self.flaw("/app-version/undeclared", what, mend))
-            .ok()
+        undeclared.map_err(|what| self.flaw(at, what, mend)).ok()
+    }
+
+    fn retirement(&mut self, file: &RetiredFile) -> Retirement {
+        let default = Retirement::default();
+        let status = match file.status {
+            None => default.status,
+            Some(426) => StatusCode::UPGRADE_REQUIRED,
+            Some(410) => StatusCode::GONE,
+            Some(other) => {
+                let what = format!("a retired version cannot be answered with {other}");
+                self.flaw("/app-version/retired/status", what, "write 426 or 410");
+                default.status
+            }
+        };
+        let accepts_writes = match file.writes.as_deref() {
+            None | Some("refuse") => false,
+            Some("accept") => true,
+            Some(other) => {
+                let what = format!("there is no such thing to do with writes as `{other}`");
+                self.flaw("/app-version/retired/writes", what, "write `accept` or `refuse`");
+                false
+            }
+        };
+        Retirement { status, accepts_writes }
     }
 }
 

@@ -2,16 +2,17 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use http::Uri;
 use semver::VersionReq;
 use serde::Deserialize;
 
 use super::{
     folder::{self, Source},
-    problem::Report,
+    problem::{Report, escaped},
     read::Form,
     schemas::{Declared, is_named, version},
 };
-use crate::schema::{AppManifest, Apps, Filter, Flaw, Manifest, Newer, Registry};
+use crate::schema::{AppManifest, Apps, Filter, Flaw, InvalidMoment, Manifest, Newer, Registry};
 
 /// As it is written; what is missing is told by name, so nothing is required here.
 #[derive(Debug, Deserialize)]
@@ -22,6 +23,11 @@ struct ManifestFile {
     dependencies: Option<BTreeMap<String, String>>,
     #[serde(default)]
     newer: Newer,
+    deprecated: Option<String>,
+    sunset: Option<String>,
+    #[serde(default)]
+    retired: bool,
+    link: Option<String>,
 }
 
 /// Reads every manifest and holds it against the classes.
@@ -73,17 +79,43 @@ fn manifest(
     }
     let mut dependencies = BTreeMap::new();
     for (schema, range) in file.dependencies.iter().flatten() {
-        let at = format!("/dependencies/{}", schema.replace('~', "~0").replace('/', "~1"));
+        let at = format!("/dependencies/{}", escaped(schema));
         let range = dependency(schema, range, classes).map_err(|(what, mend)| Flaw::new(at, what, mend));
         if let Some(range) = report.take(&source.file, range) {
             dependencies.insert(schema.clone(), range);
         }
+    }
+    let mut moment = |member: &str, text: Option<&String>| {
+        let moment = text?.parse().map_err(|error: InvalidMoment| {
+            let mend = "write the first day in UTC, or a time as RFC 3339 writes it";
+            Flaw::new(format!("/{member}"), error.to_string(), mend)
+        });
+        report.take(&source.file, moment)
+    };
+    let deprecated = moment("deprecated", file.deprecated.as_ref());
+    let sunset = moment("sunset", file.sunset.as_ref());
+    if let (Some(deprecated), Some(sunset)) = (deprecated, sunset)
+        && sunset < deprecated
+    {
+        let what = format!("the app ends on {sunset}, before it is deprecated on {deprecated}");
+        let mend = "let `deprecated` come first: it tells users that the sunset is near";
+        report.add(&source.file, Flaw::new("/sunset", what, mend));
+    }
+    let is_url = |link: &&String| link.parse::<Uri>().is_ok_and(|url| url.scheme().is_some());
+    if let Some(link) = file.link.as_ref().filter(|link| !is_url(link)) {
+        let what = format!("`{link}` is no URL");
+        let mend = "write a whole one, as in `https://todo.example/update`";
+        report.add(&source.file, Flaw::new("/link", what, mend));
     }
     Some(Manifest {
         name: name?,
         version: version?,
         dependencies,
         newer: file.newer,
+        deprecated,
+        sunset,
+        retired: file.retired,
+        link: file.link.clone(),
     })
 }
 

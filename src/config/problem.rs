@@ -84,3 +84,8 @@ impl fmt::Display for Problems {
         }
     }
 }
+
+/// A member's name as a part of a JSON pointer (RFC 6901 3).
+pub(super) fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}

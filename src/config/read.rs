@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
+use super::problem::escaped;
 use crate::schema::Flaw;
 
 /// Where something stands in a file: member names and places in lists.
@@ -99,6 +100,8 @@ fn mend(what: &str) -> &'static str {
         "add it"
     } else if expected(what, "a sequence") {
         "write a list, as in `[one, two]`"
+    } else if expected(what, "a boolean") {
+        "write `true` or `false`"
     } else if expected(what, "a string") {
         "write a text, in quotes if it looks like something else; a time has a unit, as in `10s`"
     } else {
@@ -130,8 +133,8 @@ fn pointer(path: &serde_path_to_error::Path) -> Pointer {
 }
 
 fn text(pointer: &[String]) -> String {
-    let escaped = pointer.iter().map(|part| part.replace('~', "~0").replace('/', "~1"));
-    escaped.map(|part| format!("/{part}")).collect()
+    let parts = pointer.iter().map(|part| format!("/{}", escaped(part)));
+    parts.collect()
 }
 
 /// Takes out what stands there; false if nothing does.

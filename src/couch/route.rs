@@ -112,6 +112,17 @@ pub enum Route {
         /// The view.
         view: String,
     },
+    /// `/db/_revs_diff`, `/db/_missing_revs`, `/db/_ensure_full_commit`: what is asked of the target of a replication beside
+    /// its writes.
+    ReplicationTarget {
+        /// The database.
+        db: String,
+    },
+    /// `/db/_local_docs`, or its `/queries`.
+    LocalDocs {
+        /// The database.
+        db: String,
+    },
     /// Any other endpoint of a database.
     Other {
         /// The database.
@@ -164,11 +175,17 @@ impl Route {
             "_changes" => Self::Changes { db },
             "_bulk_docs" | "_bulk_get" | "_find" if segments.next().is_some() => Self::Other { db },
             "_bulk_docs" => Self::BulkDocs { db },
+            "_revs_diff" | "_missing_revs" | "_ensure_full_commit" => Self::ReplicationTarget { db },
             "_bulk_get" => Self::BulkGet { db },
             "_find" => Self::Find { db },
             "_all_docs" => match (segments.next(), segments.next()) {
                 (None, _) => Self::AllDocs { db },
                 (Some(queries), None) if queries == "queries" => Self::AllDocsQueries { db },
+                _ => Self::Other { db },
+            },
+            "_local_docs" => match (segments.next(), segments.next()) {
+                (None, _) => Self::LocalDocs { db },
+                (Some(queries), None) if queries == "queries" => Self::LocalDocs { db },
                 _ => Self::Other { db },
             },
             "_local" => match (segments.next(), segments.next()) {
@@ -235,6 +252,8 @@ impl Route {
             | Self::BulkGet { db }
             | Self::View { db, .. }
             | Self::ViewQueries { db, .. }
+            | Self::LocalDocs { db }
+            | Self::ReplicationTarget { db }
             | Self::Other { db } => Some(db),
         }
     }
@@ -256,6 +275,7 @@ impl Route {
             Self::Document { .. } => "document",
             Self::DesignDocument { .. } => "design_document",
             Self::Local { .. } => "local",
+            Self::LocalDocs { .. } => "local_docs",
             Self::Attachment { .. } => "attachment",
             Self::BulkDocs { .. } => "bulk_docs",
             Self::Changes { .. } => "changes",
@@ -264,6 +284,7 @@ impl Route {
             Self::Find { .. } => "find",
             Self::BulkGet { .. } => "bulk_get",
             Self::View { .. } | Self::ViewQueries { .. } => "view",
+            Self::ReplicationTarget { .. } => "replication_target",
             Self::Other { .. } => "other",
         }
     }

@@ -11,10 +11,14 @@ use crate::{
 };
 
 mod changes;
+mod checkpoint;
 mod cors;
 mod databases;
 mod encoding;
 mod headers;
+mod lifecycle;
+mod live;
+mod prefix;
 mod replicate;
 pub mod respond;
 pub mod server;
@@ -24,7 +28,9 @@ mod trace;
 mod version;
 pub mod writes;
 
+pub use cors::{Cors, InvalidOrigin, Origin, Origins};
 pub use databases::{Databases, InvalidPattern};
+pub use lifecycle::Retirement;
 pub use respond::Error;
 pub use server::serve;
 pub use service::{Answer, Passing, Proxy, Writes};
@@ -36,6 +42,10 @@ pub struct Settings {
     pub version_header: HeaderName,
     /// What becomes of a client that declares none.
     pub undeclared: Undeclared,
+    /// The same, in these databases; the first that fits counts.
+    pub undeclared_in: Vec<(Databases, Undeclared)>,
+    /// What becomes of a client whose version is past its end.
+    pub retirement: Retirement,
     /// The databases that hold documents in versions; all others are untouched.
     pub databases: Databases,
     /// All manifests.
@@ -45,6 +55,8 @@ pub struct Settings {
     pub filter_limit: usize,
     /// How long the server waits for clients.
     pub timeouts: Timeouts,
+    /// What web apps of other origins may do; none: what CouchDB's own settings say.
+    pub cors: Option<Cors>,
 }
 
 /// What becomes of a request that declares no version.
@@ -64,13 +76,14 @@ pub enum Undeclared {
 pub struct Timeouts {
     /// For the head of a request, and so for the next one on a kept-alive connection.
     pub head: Duration,
-    /// For open requests, live feeds among them, once the server is told to stop.
+    /// For open requests, once the server is told to stop. Live feeds are cut at once.
     pub drain: Duration,
 }
 
 /// A request that is understood.
 pub struct Call {
-    /// Its head, in origin form, without hop-by-hop headers and without the version header.
+    /// Its head, in origin form, without hop-by-hop headers and without what declares the version: the header, or the
+    /// beginning of the path.
     pub parts: request::Parts,
     /// Its body, not yet read.
     pub body: Body,
@@ -96,10 +109,13 @@ impl Default for Settings {
         Self {
             version_header: HeaderName::from_static("app-version"),
             undeclared: Undeclared::default(),
+            undeclared_in: Vec::new(),
+            retirement: Retirement::default(),
             databases: Databases::default(),
             apps: Apps::default(),
             filter_limit: 1 << 20,
             timeouts: Timeouts::default(),
+            cors: None,
         }
     }
 }

@@ -16,12 +16,38 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The declared version has no manifest.
-    #[error("{header}: {source}")]
+    #[error("{given}: {source}")]
     Version {
-        /// The header's name.
-        header: String,
+        /// The header's name, or where in the path it stands.
+        given: String,
         /// What is wrong with its value.
         source: VersionError,
+    },
+    /// A path begins with `/_app`, and that is all.
+    #[error("/_app has to be followed by an app version, as in /_app/todo-app@2.0.0/db")]
+    NoVersionInPath,
+    /// Path and header declare different versions.
+    #[error("the path declares {path}, the header {header}: declare one of them")]
+    TwoVersions {
+        /// In the path.
+        path: String,
+        /// In the header.
+        header: String,
+    },
+    /// The declared version is past its end.
+    #[error("{app} was retired{since}: {}", match .minimum {
+        Some(minimum) => format!("please update to version {minimum} or newer"),
+        None => "no version of this app works any more".to_owned(),
+    })]
+    Retired {
+        /// The app version.
+        app: String,
+        /// ` on` a day, or nothing.
+        since: String,
+        /// The oldest version that works.
+        minimum: Option<String>,
+        /// As configured.
+        status: StatusCode,
     },
     /// The version header is there twice, with different values, or is no text.
     #[error("the header {0} may be given once, as text")]
@@ -68,10 +94,13 @@ impl Error {
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Version { .. }
+            | Self::NoVersionInPath
+            | Self::TwoVersions { .. }
             | Self::AmbiguousVersion(_)
             | Self::Undeclared { .. }
             | Self::BadRequest(_)
             | Self::Job(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::Retired { status, .. } => (*status, "app_version_retired"),
             Self::BadContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type"),
             Self::Body(ReadError::TooLong(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Body(ReadError::Broken(_)) => (StatusCode::BAD_REQUEST, "bad_request"),
@@ -100,7 +129,14 @@ pub fn error(error: &Error) -> Response<Body> {
     if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
         tracing::warn!(%error, "no answer from upstream");
     }
-    json(status, &json!({ "error": name, "reason": error.reason() }))
+    let mut told = json!({ "error": name, "reason": error.reason() });
+    if let Error::Retired {
+        minimum: Some(minimum), ..
+    } = error
+    {
+        told["minimum"] = json!(minimum);
+    }
+    json(status, &told)
 }
 
 /// An answer of JSON, ended by a newline as CouchDB's are.

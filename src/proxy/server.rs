@@ -30,8 +30,8 @@ use crate::upstream::body;
 
 /// Serves HTTP/1.1, and HTTP/2 to clients that begin with it, until told to stop.
 ///
-/// Then no connection is accepted any more, idle ones are closed, and open requests have [`Timeouts::drain`] to end:
-/// a live feed never ends by itself, so it is cut then. Returns when every connection is gone.
+/// Then no connection is accepted any more, idle ones are closed, live feeds are cut as soon as they have nothing to say, and other
+/// open requests have [`Timeouts::drain`] to end. Returns when every connection is gone.
 pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: CancellationToken) {
     let timeouts = proxy.settings.timeouts;
     let mut connections = JoinSet::new();
@@ -86,7 +86,7 @@ async fn connection(
         tracing::debug!(%error, "a socket option could not be set");
     }
     let head = proxy.settings.timeouts.head;
-    let stack = stack(proxy, Peer::new(peer));
+    let stack = stack(proxy, Peer::new(peer), stop.clone());
     let begun = Arc::new(AtomicBool::new(false));
     let service = {
         let begun = begun.clone();

@@ -1,15 +1,15 @@
-//! From a route to what is done with it: pass, write, changes or replicate.
+//! From a route to what is done with it: pass, write, changes, replicate or checkpoint.
 
 use std::sync::Arc;
 
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
-use http::{Method, Response};
+use http::Response;
 
-use super::{Call, Error, Settings, Undeclared, changes, replicate, version};
+use super::{Call, Databases, Error, Settings, changes, checkpoint, cors, replicate, version::Fallback};
 use crate::{
-    couch::{Route, route::query_pairs},
-    schema::{AppManifest, VersionError},
-    upstream::{Body, LiveFeed, Upstream},
+    couch::Route,
+    schema::VersionError,
+    upstream::{Body, Upstream},
 };
 
 /// What becomes of a request.
@@ -29,10 +29,13 @@ pub struct Proxy {
     pub(super) settings: Settings,
     pub(super) upstream: Upstream,
     pub(super) writes: Arc<dyn Writes>,
-    /// What [`Undeclared::Default`] resolves to.
-    pub(super) default_app: Option<Arc<AppManifest>>,
+    /// What is made of clients that declare no version, by database, and in all others.
+    fallbacks: (Vec<(Databases, Fallback)>, Fallback),
     /// Whether any app sees less than another.
-    pub(super) filters: bool,
+    filters: bool,
+    /// Whether any app ends.
+    ends: bool,
+    pub(super) cors: cors::Policy,
 }
 
 impl Writes for Passing {
@@ -42,36 +45,52 @@ impl Writes for Passing {
 }
 
 impl Proxy {
-    /// Fails if the default app version has no manifest.
+    /// Fails if a default app version has no manifest.
     pub fn new(settings: Settings, upstream: Upstream, writes: Arc<dyn Writes>) -> Result<Self, VersionError> {
-        let default_app = match &settings.undeclared {
-            Undeclared::Default(app) => Some(settings.apps.resolve(&app.to_string())?.clone()),
-            Undeclared::Pass | Undeclared::Reject => None,
-        };
+        let by_database = settings
+            .undeclared_in
+            .iter()
+            .map(|(databases, undeclared)| Ok((databases.clone(), Fallback::new(&settings, undeclared)?)));
+        let by_database = by_database.collect::<Result<_, VersionError>>()?;
+        let fallbacks = (by_database, Fallback::new(&settings, &settings.undeclared)?);
         let filters = settings.apps.iter().any(|app| app.replicates.is_some());
+        let ends = settings.apps.iter().any(|app| app.manifest.ends());
+        let cors = cors::Policy::new(settings.cors.as_ref(), &settings.version_header);
         Ok(Self {
             settings,
             upstream,
             writes,
-            default_app,
+            fallbacks,
             filters,
+            ends,
+            cors,
         })
+    }
+
+    /// What is made of a client that declares no version, in this database.
+    pub(super) fn fallback(&self, db: &str) -> &Fallback {
+        let (by_database, others) = &self.fallbacks;
+        let of = |(databases, _): &&(Databases, _)| databases.contains(db);
+        by_database.iter().find(of).map_or(others, |(_, fallback)| fallback)
+    }
+
+    /// Whether an answer of this route depends on the app version.
+    pub(super) fn varies(&self, route: &Route) -> bool {
+        let is_filtered = matches!(
+            route,
+            Route::Root | Route::Local { .. } | Route::LocalDocs { .. } | Route::Changes { .. }
+        );
+        self.ends || (self.filters && is_filtered)
     }
 }
 
 /// Does with a request what its route asks for. Only what is looked into gets a future of its own.
-pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output = Answer> + Send + 'static {
-    if matches!(call.route, Route::Changes { .. } | Route::Server) {
-        mark_live(&mut call);
-    }
-    // CouchDB answers when the job is done, which may take hours.
-    if call.route == Route::Replicate {
-        call.parts.extensions.insert(LiveFeed);
-    }
+pub(super) fn dispatch(proxy: Arc<Proxy>, call: Call) -> impl Future<Output = Answer> + Send + 'static {
     // A route a line: what has to be looked into, and by whom.
     match call.route {
         Route::Changes { .. } if call.versioned && proxy.filters => changes(proxy, call).boxed().left_future(),
         _ if proxy.filters && replicate::concerns(&call) => replicate::forward(proxy, call).boxed().left_future(),
+        _ if checkpoint::filter(&call).is_some() => checkpoint::forward(proxy, call).boxed().left_future(),
         _ if call.versioned && call.route.writes(&call.method) => {
             async move { proxy.writes.forward(call).await }.boxed().left_future()
         }
@@ -80,27 +99,13 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, mut call: Call) -> impl Future<Output 
 }
 
 async fn changes(proxy: Arc<Proxy>, call: Call) -> Answer {
-    let mut answer = match call.app.clone() {
-        Some(app) => changes::forward(&proxy.upstream, call, &app, proxy.settings.filter_limit).await?,
-        None => pass(&proxy.upstream, call).await?,
-    };
-    version::vary(&proxy, &mut answer);
-    Ok(answer)
+    match call.app.clone() {
+        Some(app) => changes::forward(&proxy.upstream, call, &app, proxy.settings.filter_limit).await,
+        None => pass(&proxy.upstream, call).await,
+    }
 }
 
 /// Streams both ways and looks at nothing.
 pub(super) fn pass(upstream: &Upstream, call: Call) -> impl Future<Output = Answer> + Send + use<> {
     upstream.send(call.into_request()).err_into()
-}
-
-/// Marks what may stay silent; `_db_updates` has live feeds too.
-fn mark_live(call: &mut Call) {
-    let Some(query) = call.parts.uri.query() else { return };
-    let feed = query_pairs(query)
-        .filter(|(key, _)| key.eq_ignore_ascii_case("feed"))
-        .last();
-    let live = |feed: &str| matches!(feed, "continuous" | "live" | "longpoll" | "eventsource");
-    if call.method != Method::HEAD && feed.is_some_and(|(_, feed)| live(&feed)) {
-        call.parts.extensions.insert(LiveFeed);
-    }
 }

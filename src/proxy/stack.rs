@@ -7,23 +7,36 @@ use futures_util::{
     future::{BoxFuture, Either, ready},
 };
 use http::{Request, Response};
+use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceBuilder, service_fn};
 use tracing::{Instrument, Span};
 
-use super::{Call, Error, Proxy, cors, headers, headers::Peer, respond, service, trace, version};
+use super::{
+    Call, Error, Proxy,
+    cors::{self, Met},
+    headers,
+    headers::Peer,
+    live, respond, service, trace, version,
+};
 use crate::upstream::Body;
 
 /// The future of an answer; boxed once, here, so that what holds it need not know the layers.
 pub(super) type Answering = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
 /// The service for the requests of one connection.
-pub(super) fn stack(proxy: Arc<Proxy>, peer: Peer) -> impl FnMut(Request<Body>) -> Answering + Clone + Send + 'static {
-    let dispatch = proxy.clone();
+pub(super) fn stack(
+    proxy: Arc<Proxy>,
+    peer: Peer,
+    stop: CancellationToken,
+) -> impl FnMut(Request<Body>) -> Answering + Clone + Send + 'static {
+    let (dispatch, shared_by) = (proxy.clone(), proxy.clone());
     let mut stack = ServiceBuilder::new()
         .layer_fn(traced)
+        .layer_fn(move |inner| shared(inner, shared_by.clone()))
         .layer_fn(answered)
         .layer_fn(move |inner| forwarded(inner, peer.clone()))
         .layer_fn(move |inner| understood(inner, proxy.clone()))
+        .layer_fn(move |inner| ended(inner, stop.clone()))
         .service(service_fn(move |call: Call| service::dispatch(dispatch.clone(), call)));
     move |request| stack.call(request).boxed()
 }
@@ -51,6 +64,24 @@ fn traced(mut inner: impl Layer<Request<Body>, Infallible>) -> impl Layer<Reques
     })
 }
 
+/// Web apps of other origins get answers they may read, errors too; preflights end here.
+fn shared(
+    mut inner: impl Layer<Request<Body>, Infallible>,
+    proxy: Arc<Proxy>,
+) -> impl Layer<Request<Body>, Infallible> {
+    service_fn(move |mut request| match proxy.cors.meet(&mut request) {
+        Met::Indifferent => Either::Left(Either::Left(inner.call(request))),
+        Met::Noted(note) => {
+            let proxy = proxy.clone();
+            Either::Left(Either::Right(inner.call(request).map_ok(move |mut answer| {
+                proxy.cors.finish(note, answer.headers_mut());
+                answer
+            })))
+        }
+        Met::Answered(answer) => Either::Right(ready(Ok(answer))),
+    })
+}
+
 /// Every error becomes an answer.
 fn answered(mut inner: impl Layer<Request<Body>, Error>) -> impl Layer<Request<Body>, Infallible> {
     service_fn(move |request| {
@@ -65,23 +96,39 @@ fn forwarded(mut inner: impl Layer<Request<Body>, Error>, peer: Peer) -> impl La
     service_fn(move |request| inner.call(headers::forward(request, &peer)).map_ok(headers::backward))
 }
 
-/// Route and app version are found out; a preflight may ask for the version header.
+/// Route and app version are found out.
 fn understood(mut inner: impl Layer<Call, Error>, proxy: Arc<Proxy>) -> impl Layer<Request<Body>, Error> {
-    service_fn(move |mut request: Request<Body>| {
-        let preflight = cors::hide(&mut request, &proxy.settings.version_header);
-        match version::understand(&proxy, request, preflight) {
-            Ok(call) if preflight => {
-                let header = proxy.settings.version_header.clone();
-                Either::Left(Either::Left(
-                    inner.call(call).map_ok(move |answer| cors::show(answer, &header)),
-                ))
+    service_fn(move |request: Request<Body>| {
+        let preflight = cors::is_preflight(&request);
+        let mut remarks = version::Remarks::default();
+        match version::understand(&proxy, request, preflight, &mut remarks) {
+            Ok(call) if remarks.is_empty() => Either::Left(inner.call(call)),
+            Ok(call) => {
+                let proxy = proxy.clone();
+                let answer = inner.call(call).map(move |answer| {
+                    let mut answer = answer.unwrap_or_else(|error| respond::error(&error));
+                    remarks.add(&proxy, &mut answer);
+                    Ok(answer)
+                });
+                Either::Right(Either::Left(answer))
             }
-            Ok(call) => Either::Left(Either::Right(inner.call(call))),
             Err(error) => {
                 let mut answer = respond::error(&error);
-                version::vary(&proxy, &mut answer);
-                Either::Right(ready(Ok(answer)))
+                remarks.add(&proxy, &mut answer);
+                Either::Right(Either::Right(ready(Ok(answer))))
             }
         }
+    })
+}
+
+/// Live feeds end with the server.
+fn ended(mut inner: impl Layer<Call, Error>, stop: CancellationToken) -> impl Layer<Call, Error> {
+    service_fn(move |mut call: Call| {
+        if live::mark(&mut call) {
+            let stop = stop.clone();
+            let answer = inner.call(call).map_ok(move |answer| live::end_with(stop, answer));
+            return Either::Left(answer);
+        }
+        Either::Right(inner.call(call))
     })
 }

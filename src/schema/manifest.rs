@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 use semver::{Version, VersionReq};
 use serde::Deserialize;
 
-use super::Filter;
+use super::{Filter, Moment};
 
 /// `{"name":"todo-app","version":"2.0.0","dependencies":{"todo-item":"^2.0.0"}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -20,6 +20,18 @@ pub struct Manifest {
     /// What becomes of documents newer than it knows.
     #[serde(default)]
     pub newer: Newer,
+    /// Since when its users are asked to update.
+    #[serde(default)]
+    pub deprecated: Option<Moment>,
+    /// When it stops working.
+    #[serde(default)]
+    pub sunset: Option<Moment>,
+    /// It has stopped working.
+    #[serde(default)]
+    pub retired: bool,
+    /// The URL of a page about its end.
+    #[serde(default)]
+    pub link: Option<String>,
 }
 
 /// Whether an app is sent classes that are newer than it works with.
@@ -198,6 +210,14 @@ impl Apps {
             })
     }
 
+    /// The oldest version of the same app that is newer and does not end yet.
+    pub fn successor(&self, app: &AppManifest, now: Moment) -> Option<&AppManifest> {
+        let mut versions = self.0.get(&app.manifest.name)?.iter();
+        versions
+            .find(|other| other.manifest.version > app.manifest.version && !other.manifest.is_retired(now))
+            .map(|app| &**app)
+    }
+
     /// All manifests.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AppManifest>> {
         self.0.values().flatten()
@@ -217,17 +237,15 @@ impl fmt::Display for Apps {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn apps(versions: &[&str]) -> Apps {
         let manifest = |id: &&str| {
             let AppVersion { name, version } = id.parse().unwrap();
-            let manifest = Manifest {
-                name,
-                version,
-                dependencies: BTreeMap::new(),
-                newer: Newer::Seamless,
-            };
+            let manifest = json!({ "name": name, "version": version, "dependencies": {} });
+            let manifest = serde_json::from_value(manifest).unwrap();
             AppManifest {
                 manifest,
                 replicates: None,
@@ -287,6 +305,24 @@ mod tests {
                 "{declared}: {reason}"
             );
         }
+    }
+
+    #[test]
+    fn the_next_version_that_works_succeeds() {
+        let known = apps(&["todo@1.0.0", "todo@2.0.0", "todo@3.0.0", "shop@9.0.0"]);
+        let retire = |app: &Arc<AppManifest>| {
+            let mut app = AppManifest::clone(app);
+            app.manifest.retired = app.manifest.version.major == 2;
+            app
+        };
+        let known = Apps::new(known.iter().map(retire)).unwrap();
+        let now = Moment::now();
+        let successor = |of: &str| {
+            let app = known.resolve(of).unwrap();
+            known.successor(app, now).map(ToString::to_string)
+        };
+        assert_eq!(successor("todo@1.0.0").as_deref(), Some("todo@3.0.0"));
+        assert_eq!(successor("todo@3.0.0"), None);
     }
 
     #[test]

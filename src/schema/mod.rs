@@ -3,12 +3,14 @@
 
 pub mod class;
 pub mod filter;
+pub mod lifecycle;
 pub mod manifest;
 pub mod pattern;
 pub mod registry;
 
 pub use class::{Class, ClassId, ClassName, InvalidClassName};
 pub use filter::Filter;
+pub use lifecycle::{InvalidMoment, Moment};
 pub use manifest::{AppManifest, AppVersion, Apps, Manifest, Newer, Scope, VersionError};
 pub use pattern::{IdPattern, InvalidPattern};
 pub use registry::{Direction, Place, Registry, Step};

@@ -4,7 +4,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
 };
@@ -16,6 +16,7 @@ pub struct Chesterfield {
     process: Child,
     address: SocketAddr,
     upstream: String,
+    schemas: PathBuf,
     /// Its data and what it logs.
     folder: TempDir,
 }
@@ -23,12 +24,18 @@ pub struct Chesterfield {
 impl Chesterfield {
     /// Serves on a port of its own.
     pub fn serve(upstream: &str) -> Self {
+        Self::serve_with(upstream, Path::new("schemas"))
+    }
+
+    /// The same with other schemas.
+    pub fn serve_with(upstream: &str, schemas: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (process, address) = start(([127, 0, 0, 1], 0).into(), upstream, folder.path());
+        let (process, address) = start(([127, 0, 0, 1], 0).into(), upstream, schemas, folder.path());
         Self {
             process,
             address,
             upstream: upstream.to_owned(),
+            schemas: schemas.to_owned(),
             folder,
         }
     }
@@ -36,7 +43,7 @@ impl Chesterfield {
     /// Kills it as nothing else does, and starts another one in its place.
     pub fn replace(&mut self) {
         self.kill();
-        (self.process, _) = start(self.address, &self.upstream, self.folder.path());
+        (self.process, _) = start(self.address, &self.upstream, &self.schemas, self.folder.path());
     }
 
     fn kill(&mut self) {
@@ -61,7 +68,7 @@ impl Drop for Chesterfield {
     }
 }
 
-fn start(listen: SocketAddr, upstream: &str, folder: &Path) -> (Child, SocketAddr) {
+fn start(listen: SocketAddr, upstream: &str, schemas: &Path, folder: &Path) -> (Child, SocketAddr) {
     let log = OpenOptions::new().create(true).append(true).open(folder.join("log"));
     let mut process = Command::new(env!("CARGO_BIN_EXE_chesterfield"))
         .arg("serve")
@@ -70,7 +77,7 @@ fn start(listen: SocketAddr, upstream: &str, folder: &Path) -> (Child, SocketAdd
         .env("CHESTERFIELD_UPSTREAM", upstream)
         .env("CHESTERFIELD_DATA", folder.join("data"))
         .env_remove("CHESTERFIELD_CONFIG")
-        .env_remove("CHESTERFIELD_SCHEMAS")
+        .env("CHESTERFIELD_SCHEMAS", schemas)
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped())
         .stderr(log.unwrap())

@@ -7,13 +7,14 @@ use std::{
 };
 
 use chesterfield::{
-    proxy::{Answer, Call, Databases, Passing, Proxy, Settings, Writes, serve},
-    upstream::{self, Timeouts, Upstream, body, embedded::Embedded},
+    proxy::{Answer, Call, Databases, Passing, Proxy, Settings, Writes, respond::json, serve},
+    upstream::{self, Body, Timeouts, Upstream, UpstreamService, body, embedded::Embedded},
 };
 use futures_util::future::{BoxFuture, pending};
+use http::{Method, Request, StatusCode};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_util::sync::CancellationToken;
-use tower::util::BoxCloneSyncService;
+use tower::{Service, service_fn, util::BoxCloneSyncService};
 
 /// The CouchDB to use instead of the embedded store.
 pub fn url() -> Option<String> {
@@ -62,6 +63,32 @@ impl Couch {
         Self::behind(|upstream| Arc::new(Passing(upstream)))
     }
 
+    /// A way on which who says that they only read may do nothing else, as before a CouchDB whose front lets nobody write.
+    pub fn guarded() -> Self {
+        Self::along(
+            |service| {
+                BoxCloneSyncService::new(service_fn(move |request: Request<Body>| {
+                    let reads = matches!(*request.method(), Method::GET | Method::HEAD)
+                        || ["/_changes", "/_bulk_get"]
+                            .iter()
+                            .any(|end| request.uri().path().ends_with(end));
+                    let is_refused = request.headers().contains_key("x-reads-only") && !reads;
+                    let answer = (!is_refused).then(|| service.clone().call(request));
+                    async move {
+                        match answer {
+                            Some(answer) => answer.await,
+                            None => Ok(json(
+                                StatusCode::FORBIDDEN,
+                                &serde_json::json!({"error": "forbidden", "reason": "read only"}),
+                            )),
+                        }
+                    }
+                }))
+            },
+            |upstream| Arc::new(Passing(upstream)),
+        )
+    }
+
     /// A way that is deadly whenever the fan-out of an edit with this word in it passes; told to the receiver.
     pub fn deadly(word: &'static str, death: Death) -> (Self, mpsc::Receiver<()>) {
         let (tell, told) = mpsc::channel();
@@ -81,8 +108,15 @@ impl Couch {
     }
 
     fn behind(writes: impl FnOnce(Upstream) -> Arc<dyn Writes>) -> Self {
+        Self::along(|service| service, writes)
+    }
+
+    fn along(
+        wrap: impl FnOnce(UpstreamService) -> UpstreamService,
+        writes: impl FnOnce(Upstream) -> Arc<dyn Writes>,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
-        let upstream = match url() {
+        let mut upstream = match url() {
             Some(url) => upstream::http(&url, Timeouts::default()).unwrap(),
             None => Upstream {
                 service: BoxCloneSyncService::new(Embedded::memory()),
@@ -90,6 +124,7 @@ impl Couch {
                 name: "embedded".to_owned(),
             },
         };
+        upstream.service = wrap(upstream.service);
         let settings = Settings {
             databases: Databases::new(["*"]).unwrap(),
             ..Settings::default()

@@ -10,6 +10,9 @@ mod couch;
 mod npm;
 
 use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
     process::Command,
     sync::{Arc, Mutex},
     thread,
@@ -17,6 +20,7 @@ use std::{
 
 use binary::Chesterfield;
 use couch::{Couch, Death, credited};
+use serde_json::{Value, json};
 
 /// Lets a story happen before these proxies; `couch`, with credentials, is for what passes them by.
 fn tell(story: &str, proxies: &[String], couch: &str) -> Result<(), String> {
@@ -38,12 +42,40 @@ fn tell(story: &str, proxies: &[String], couch: &str) -> Result<(), String> {
 
 /// Before one proxy, with the store embedded in it if there is no CouchDB.
 fn before_one_proxy(story: &str) {
+    before_a_proxy_with(&[], story);
+}
+
+/// Before a proxy with these manifests beside, or in place of, the usual ones.
+fn before_a_proxy_with(manifests: &[Value], story: &str) {
+    let schemas = tempfile::tempdir().unwrap();
+    let (ours, apps) = (
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas"),
+        schemas.path().join("apps"),
+    );
+    fs::create_dir(&apps).unwrap();
+    for part in ["classes", "lenses"] {
+        symlink(ours.join(part), schemas.path().join(part)).unwrap();
+    }
+    for entry in fs::read_dir(ours.join("apps")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), apps.join(entry.file_name())).unwrap();
+    }
+    for manifest in manifests {
+        let version = manifest["version"].as_str().unwrap();
+        fs::write(apps.join(format!("todo-app-{version}.json")), manifest.to_string()).unwrap();
+    }
     let couch = couch::url();
-    let proxy = Chesterfield::serve(couch.as_deref().unwrap_or("embedded"));
+    let proxy = Chesterfield::serve_with(couch.as_deref().unwrap_or("embedded"), schemas.path());
     let couch = couch.unwrap_or_else(|| proxy.url());
     if let Err(failure) = tell(story, &[proxy.url()], &couch) {
         panic!("{failure}\nThe proxy said:\n{}", proxy.log());
     }
+}
+
+/// A manifest of the second version of the todo app.
+fn version_2(version: &str, newer: &str) -> Value {
+    let dependencies = json!({"settings": "^1.0.0", "todo-item": "^2.0.0", "todo-item-status": "^1.0.0"});
+    json!({"name": "todo-app", "version": version, "dependencies": dependencies, "newer": newer})
 }
 
 /// Before a proxy that is killed at fan-outs of edits with `deadly` in them; answers how often it was.
@@ -100,6 +132,36 @@ fn hundreds_of_offline_revisions_are_pushed_at_once() {
 #[test]
 fn attachments_stay_with_their_document() {
     before_one_proxy("attachments");
+}
+
+#[test]
+fn an_update_fetches_what_is_missing() {
+    before_one_proxy("updated");
+}
+
+#[test]
+fn who_returns_to_an_older_version_gets_the_older_documents() {
+    before_one_proxy("returned");
+}
+
+#[test]
+fn what_was_withheld_comes_with_the_update() {
+    before_a_proxy_with(&[version_2("2.0.0", "withhold")], "withheld");
+}
+
+#[test]
+fn an_update_that_sees_the_same_goes_on_where_it_was() {
+    before_a_proxy_with(&[version_2("2.0.1", "seamless")], "patched");
+}
+
+#[test]
+fn who_may_not_write_checkpoints_misses_nothing() {
+    let way = Couch::guarded();
+    let couch = credited(&way.url());
+    let proxy = Chesterfield::serve(&couch);
+    if let Err(failure) = tell("read_only", &[proxy.url()], &couch) {
+        panic!("{failure}\nThe proxy said:\n{}", proxy.log());
+    }
 }
 
 #[test]

@@ -43,9 +43,11 @@ export async function story(tell) {
   process.exit();
 }
 
-function remote(server, headers = {}) {
+// `asked` comes to hold every request.
+function remote(server, headers = {}, asked = []) {
   const fetch = (url, options) => {
     for (const [header, value] of Object.entries(headers)) options.headers.set(header, value);
+    asked.push({ method: options.method ?? 'GET', url: new URL(url), body: options.body });
     return PouchDB.fetch(url, options);
   };
   return new PouchDB(`${server}/${name}`, { fetch });
@@ -85,6 +87,16 @@ class World {
     const app = new App(version, `${n}-${version}`, proxies[n % proxies.length]);
     this.apps.push(app);
     return app;
+  }
+
+  // A device that only reads: what stands behind the proxy refuses whatever it writes, checkpoints too.
+  reader(version) {
+    return new App(version, `reader-${version}`, proxies[0], { 'X-Reads-Only': 'true' });
+  }
+
+  // As if everybody had been told.
+  expects(documents) {
+    Object.assign(this.expected, documents);
   }
 
   online(...apps) {
@@ -158,12 +170,16 @@ class World {
 const INSPECT = { depth: 9, maxArrayLength: null, breakLength: 200, compact: 9 };
 
 // The classes of each version's manifest that are too old for it.
-const TOO_OLD = { '1.2.0': /^\b$/, '2.0.0': /^todo-item:.+:v:1$/s, '3.0.0': /^todo-item:.+:v:[12]$/s };
+const TOO_OLD = [, /^\b$/, /^todo-item:.+:v:1$/s, /^todo-item:.+:v:[12]$/s];
 
 class App {
-  constructor(version, name, proxy) {
+  // Every request to the proxy.
+  asked = [];
+
+  constructor(version, name, proxy, headers = {}) {
     this.name = name;
     this.proxy = proxy;
+    this.headers = headers;
     this.db = new PouchDB(name, { adapter: 'memory' });
     this.run(version);
     // Every document that was ever in the local database, however short.
@@ -183,15 +199,29 @@ class App {
 
   run(version) {
     this.version = version;
-    this.remote = remote(this.proxy, { 'App-Version': `todo-app@${version}` });
+    this.remote = remote(this.proxy, { 'App-Version': `todo-app@${version}`, ...this.headers }, this.asked);
   }
 
   sees(id) {
-    return !TOO_OLD[this.version].test(id);
+    return !TOO_OLD[parseInt(this.version)].test(id);
   }
 
   hasSeenNothingOld() {
     assert.deepEqual([...this.seen].filter((id) => !this.sees(id) && !this.kept.has(id)), [], `${this.name} has seen old documents`);
+  }
+
+  async push() {
+    await this.db.replicate.to(this.remote);
+  }
+
+  // Pulls all there is; tells from where it read the feed, and what it fetched.
+  async pull(options = {}) {
+    this.asked.length = 0;
+    const { last_seq: until } = await this.db.replicate.from(this.remote, options);
+    const of = (endpoint) => this.asked.filter(({ url }) => url.pathname.endsWith(endpoint));
+    const since = of('/_changes')[0].url.searchParams.get('since');
+    const fetched = of('/_bulk_get').flatMap(({ body }) => JSON.parse(body).docs.map(({ id }) => id));
+    return { since, until, fetched: fetched.sort() };
   }
 
   online() {

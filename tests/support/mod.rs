@@ -253,10 +253,12 @@ impl Wire {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Waits until the other end closes; what it still sends is dropped.
+    /// Waits until the other end closes; what it still sends is the rest.
     pub async fn closed(&mut self) {
-        let mut rest = [0; 4096];
-        while soon(self.stream.read(&mut rest)).await.is_ok_and(|came| came > 0) {}
+        while soon(self.stream.read_buf(&mut self.buffer))
+            .await
+            .is_ok_and(|came| came > 0)
+        {}
     }
 }
 

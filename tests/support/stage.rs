@@ -1,5 +1,6 @@
 //! A migrating proxy of the todo app before a database, and the database seen directly: in the embedded store, or on the server
 //! that `COUCHDB_URL` names.
+#![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::{
     path::Path,
@@ -141,6 +142,17 @@ impl Stage {
         asking
     }
 
+    /// Starts another server before a proxy; `wrap` puts something between them.
+    pub async fn before(&mut self, proxy: &Asking, wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Asking {
+        let mut upstream = upstream::http(&proxy.url, Timeouts::default()).unwrap();
+        upstream.service = wrap(upstream.service);
+        let server = Server::start(Settings::default(), upstream.clone(), Arc::new(Passing(upstream)), None).await;
+        let asking = self.asking(&server);
+        // It ends before what is behind it does.
+        self.servers.insert(0, server);
+        asking
+    }
+
     /// The database itself.
     pub fn direct(&self) -> Asking {
         self.asking(&self.direct)
@@ -153,6 +165,12 @@ impl Stage {
             upstream: self.upstream.clone(),
             client: Client::builder(TokioExecutor::new()).build_http(),
         }
+    }
+
+    /// The tag of what this app version replicates.
+    pub fn tag(&self, app: &str) -> String {
+        let app = self.config.proxy.apps.resolve(app).unwrap();
+        app.replicates.as_ref().unwrap().tag().to_owned()
     }
 
     /// Waits until every fan-out is done, which is when every server has ended; then the database goes.
@@ -200,9 +218,19 @@ impl Server {
 }
 
 impl Asking {
+    /// The address of the database, without credentials.
+    pub fn url(&self) -> String {
+        format!("{}/{}", self.url, self.db)
+    }
+
     /// `path` is below the database; a body is JSON.
     pub async fn ask(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Answered {
         self.ask_with(method, path, &[], body).await
+    }
+
+    /// `path` is below the server.
+    pub async fn ask_server(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Answered {
+        self.request(method, format!("{}/{path}", self.url), &[], body).await
     }
 
     pub async fn ask_with(
@@ -217,9 +245,14 @@ impl Asking {
         } else {
             "/"
         };
+        let uri = format!("{}/{}{slash}{path}", self.url, self.db);
+        self.request(method, uri, headers, body).await
+    }
+
+    async fn request(&self, method: &str, uri: String, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answered {
         let mut request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).unwrap())
-            .uri(format!("{}/{}{slash}{path}", self.url, self.db));
+            .uri(uri);
         if !headers
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))

@@ -139,8 +139,17 @@ fn what_lies_outside_databases() {
         Route::PostDocument { db: "d".into() }
     );
     assert_eq!(get("/d/_local"), Route::Other { db: "d".into() });
-    for path in ["/d/_bulk_docs/x", "/d/_find/x", "/d/_all_docs/x", "/d/_partition/p"] {
+    for path in [
+        "/d/_bulk_docs/x",
+        "/d/_find/x",
+        "/d/_all_docs/x",
+        "/d/_local_docs/x",
+        "/d/_partition/p",
+    ] {
         assert_eq!(get(path), Route::Other { db: "d".into() }, "{path}");
+    }
+    for path in ["/d/_local_docs", "/d/%5flocal_docs/queries/"] {
+        assert_eq!(get(path), Route::LocalDocs { db: "d".into() }, "{path}");
     }
     for path in ["/d/_find", "/d/_partition/p/_find/"] {
         assert_eq!(get(path), Route::Find { db: "d".into() }, "{path}");

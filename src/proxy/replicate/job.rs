@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    super::{Settings, Undeclared},
+    super::{Settings, version::Fallback},
     place::{End, Here, Place},
 };
 use crate::{
@@ -73,11 +73,11 @@ pub enum Refusal {
 }
 
 /// Who gives a job, and what is known of where it runs.
-pub struct Giver<'a> {
-    /// Databases, apps, the header and what becomes of those without.
+pub(in crate::proxy) struct Giver<'a> {
+    /// Databases, apps and the header.
     pub settings: &'a Settings,
-    /// What [`Undeclared::Default`] resolves to.
-    pub default_app: Option<&'a Arc<AppManifest>>,
+    /// What this proxy makes of clients of a database that declare no version.
+    pub fallback: &'a dyn Fn(&str) -> &'a Fallback,
     /// As which version the job was given.
     pub app: &'a Arc<AppManifest>,
     /// By what CouchDB and this proxy are known.
@@ -153,10 +153,10 @@ impl Giver<'_> {
             },
             (Place::Upstream, None) => giver(),
             (_, Some(_)) => Ok(None),
-            (Place::Proxy, None) => match &self.settings.undeclared {
-                Undeclared::Pass => giver(),
-                Undeclared::Default(_) if tag(self.default_app) == tag(Some(self.app)) => Ok(None),
-                Undeclared::Default(_) | Undeclared::Reject => Err(Refusal::Unsaid {
+            (Place::Proxy, None) => match (self.fallback)(&source.db) {
+                Fallback::Everything => giver(),
+                Fallback::App(app) if tag(app) == tag(self.app) => Ok(None),
+                Fallback::App(_) | Fallback::Nobody => Err(Refusal::Unsaid {
                     app: self.app.to_string(),
                     header: self.header(),
                 }),
@@ -214,8 +214,8 @@ fn end(job: &Job, name: &str) -> Option<End> {
     End::read(job.get(name)?)
 }
 
-fn tag(app: Option<&Arc<AppManifest>>) -> Option<&str> {
-    app?.replicates.as_ref().map(Filter::tag)
+fn tag(app: &AppManifest) -> Option<&str> {
+    app.replicates.as_ref().map(Filter::tag)
 }
 
 /// The second of `{"$and":[a, b]}`, as it was written.

@@ -129,7 +129,7 @@ async fn restrict(proxy: &Proxy, mut call: Call, app: &Arc<AppManifest>, given: 
         .and_then(|host| names(host).next());
     let giver = Giver {
         settings: &proxy.settings,
-        default_app: proxy.default_app.as_ref(),
+        fallback: &|db| proxy.fallback(db),
         app,
         here: Here::new(proxy.upstream.url(), host),
     };

@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 use serde_json::value::RawValue;
 
-use super::super::encoding::Members;
+use super::super::{encoding::Members, prefix::SEGMENT};
 use crate::couch::route::decode;
 
 const LOOPBACK: &str = "localhost";
@@ -145,8 +145,9 @@ impl End {
 
     /// The app version that requests to it declare: in this header, or in the path, as in `/_app/todo-app@2.0.0/todos`.
     pub fn declares(&self, header: &str) -> Option<Cow<'_, str>> {
-        let mut segments = self.base.rsplit('/');
-        let in_path = segments.next().filter(|_| segments.next() == Some("_app")).map(decode);
+        let mut segments = self.base.rsplit('/').filter(|segment| !segment.is_empty()).map(decode);
+        let version = segments.next();
+        let in_path = version.filter(|_| segments.next().is_some_and(|segment| segment == SEGMENT));
         let is_it = |(name, _): &&(String, String)| name.eq_ignore_ascii_case(header);
         let in_headers = || {
             self.headers
@@ -218,7 +219,7 @@ mod tests {
         let declares = |json| end(json).unwrap().declares("app-version").map(Cow::into_owned);
         let header = r#"{"url":"http://a/todos","headers":{"X":1,"App-Version":"todo-app@2.0.0"}}"#;
         assert_eq!(declares(header).as_deref(), Some("todo-app@2.0.0"));
-        let path = r#""http://a/any/_app/todo-app%402.0.0/todos/""#;
+        let path = r#""http://a/any//%5Fapp//todo-app%402.0.0/todos/""#;
         assert_eq!(declares(path).as_deref(), Some("todo-app@2.0.0"));
         assert_eq!(declares(r#""http://a/todos""#), None);
         assert_eq!(declares(r#""http://a/_app/todos""#), None);

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    proxy::Databases,
+    proxy::{Databases, Undeclared},
     schema::{Apps, Class, ClassName, IdPattern, Manifest, Registry, pattern::DEFAULT},
 };
 
@@ -52,13 +52,10 @@ fn ours(version: u64) -> String {
 
 /// The job as it goes on; none if it stays.
 fn restricted(settings: &Settings, version: u64, job: &str) -> Result<Option<String>, Refusal> {
-    let default_app = match &settings.undeclared {
-        Undeclared::Default(app) => settings.apps.resolve(&app.to_string()).ok(),
-        Undeclared::Pass | Undeclared::Reject => None,
-    };
+    let fallback = Fallback::new(settings, &settings.undeclared).unwrap();
     let giver = Giver {
         settings,
-        default_app,
+        fallback: &|_| &fallback,
         app: &app(settings, version),
         here: Here::new(Some("http://couch:5984"), Some("proxy.example")),
     };

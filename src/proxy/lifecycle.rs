@@ -1,0 +1,80 @@
+//! What clients are told of the end of their version, and what a retired one may still do.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::LINK};
+
+use super::{Call, Error};
+use crate::{
+    couch::Route,
+    schema::{AppManifest, Apps, Moment},
+};
+
+const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+const SUNSET: HeaderName = HeaderName::from_static("sunset");
+
+/// What becomes of versions past their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retirement {
+    /// What their requests are answered with.
+    pub status: StatusCode,
+    /// Whether what they still push is accepted.
+    pub accepts_writes: bool,
+}
+
+impl Default for Retirement {
+    fn default() -> Self {
+        Self {
+            status: StatusCode::UPGRADE_REQUIRED,
+            accepts_writes: false,
+        }
+    }
+}
+
+/// Refuses the requests of a retired version, save those that a push is made of if it may write.
+pub(super) fn admit(call: &Call, app: &AppManifest, apps: &Apps, retirement: Retirement) -> Result<(), Error> {
+    if !app.manifest.ends() {
+        return Ok(());
+    }
+    let now = Moment::now();
+    if !app.manifest.is_retired(now) || (retirement.accepts_writes && pushes(call)) {
+        return Ok(());
+    }
+    let sunset = app.manifest.sunset.filter(|sunset| *sunset <= now);
+    Err(Error::Retired {
+        app: app.to_string(),
+        since: sunset.map(|sunset| format!(" on {sunset}")).unwrap_or_default(),
+        minimum: apps.successor(app, now).map(|next| next.manifest.version.to_string()),
+        status: retirement.status,
+    })
+}
+
+/// What PouchDB and CouchDB ask of the target of a replication.
+fn pushes(call: &Call) -> bool {
+    let reads = call.method == http::Method::GET || call.method == http::Method::HEAD;
+    match call.route {
+        Route::Root | Route::Database { .. } => reads,
+        Route::Local { .. } | Route::ReplicationTarget { .. } => true,
+        _ => call.route.writes(&call.method),
+    }
+}
+
+/// Says in an answer that a version ends: `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and where to read of it.
+pub(super) fn announce(app: &AppManifest, headers: &mut HeaderMap) {
+    let manifest = &app.manifest;
+    let ends = [
+        (DEPRECATION, manifest.deprecated.map(Moment::structured), "deprecation"),
+        (SUNSET, manifest.sunset.map(Moment::http_date), "sunset"),
+    ];
+    for (name, value, relation) in ends {
+        let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) else {
+            continue;
+        };
+        headers.insert(name, value);
+        let link = manifest
+            .link
+            .as_ref()
+            .map(|link| format!("<{link}>; rel=\"{relation}\""));
+        if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
+            headers.append(LINK, link);
+        }
+    }
+}
