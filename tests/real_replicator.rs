@@ -198,6 +198,10 @@ async fn a_pull_reads_what_its_version_is_to_see() {
         assert_eq!(couch.pulled(V2, json!({ "source": source })).await, seen, "{source}");
     }
     // A job whose source declares the version works as it is, whoever gives it.
+    for version in ["todo-app@2.0.0", "todo-app%402.0.0"] {
+        let in_path = format!("http://{}/_app/{version}/{}", couch.proxy.address, couch.bare("s"));
+        assert_eq!(couch.pulled("", json!({ "source": in_path })).await, seen, "{version}");
+    }
     assert_eq!(couch.pulled("", json!({ "source": declared })).await, seen);
     assert_eq!(couch.pulled(V1, json!({ "source": declared })).await, seen);
     let source = json!(couch.url("s"));
