@@ -38,7 +38,7 @@ use tower::service_fn;
 const LITTLE: usize = 16 << 20;
 
 /// What the parts of a batch take that are worked on at one time, however many there are; the allocator's share of it varies.
-const BOUND: u64 = 100 << 20;
+const BOUND: usize = 100 << 20;
 
 const PIECE: usize = 64 << 10;
 

@@ -36,6 +36,11 @@ struct Stopped;
 
 /// Marks a call for a live feed, so that its upstream may be silent; false for any other. `_db_updates` has live feeds too.
 pub(super) fn mark(call: &mut Call) -> bool {
+    if call.route == Route::Replicate {
+        // No feed, but CouchDB answers when the job is done, which may take hours.
+        call.parts.extensions.insert(LiveFeed);
+        return false;
+    }
     if !matches!(call.route, Route::Changes { .. } | Route::Server) || call.method == Method::HEAD {
         return false;
     }

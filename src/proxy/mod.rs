@@ -21,6 +21,7 @@ mod lifecycle;
 mod live;
 mod prefix;
 mod reads;
+mod replicate;
 pub mod respond;
 pub mod server;
 mod service;
@@ -52,7 +53,8 @@ pub struct Settings {
     pub databases: Databases,
     /// All manifests.
     pub apps: Apps,
-    /// The most that is read of a body that has to be read whole: a `_changes` filter. More is refused with 413.
+    /// The most that is read of a body that has to be read whole: a `_changes` filter, jobs of replication. More is refused with
+    /// 413.
     pub filter_limit: usize,
     /// How long the server waits for clients.
     pub timeouts: Timeouts,

@@ -13,7 +13,7 @@ use super::Error;
 use crate::{couch::route::decode, upstream::http::FORWARDED_HOST};
 
 /// The first segment of such a path.
-const SEGMENT: &str = "_app";
+pub(super) const SEGMENT: &str = "_app";
 
 /// What was taken off a path.
 #[derive(Clone, Debug, PartialEq, Eq)]

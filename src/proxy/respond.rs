@@ -3,6 +3,7 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
+use super::replicate;
 use crate::{
     schema::VersionError,
     upstream::{
@@ -68,6 +69,9 @@ pub enum Error {
     /// The body is too long, or broke off.
     #[error(transparent)]
     Body(#[from] ReadError),
+    /// A job of replication that would show its app what it is not to see, or keep from it what it is.
+    #[error(transparent)]
+    Job(#[from] replicate::Refused),
     /// The work on a request broke off: a defect.
     #[error("the request was given up")]
     Lost,
@@ -84,7 +88,8 @@ impl Error {
             | Self::TwoVersions { .. }
             | Self::AmbiguousVersion(_)
             | Self::Undeclared { .. }
-            | Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            | Self::BadRequest(_)
+            | Self::Job(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::Retired { status, .. } => (*status, "app_version_retired"),
             Self::BadContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type"),
             Self::Body(ReadError::TooLong(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),

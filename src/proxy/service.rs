@@ -1,4 +1,4 @@
-//! From a route to what is done with it: pass, write, changes or checkpoint.
+//! From a route to what is done with it: pass, write, changes, replicate or checkpoint.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use http::Response;
 use super::{
     Call, Databases, Error, Settings, changes, checkpoint, cors,
     reads::{self, Censuses},
+    replicate,
     version::Fallback,
 };
 use crate::{
@@ -100,6 +101,7 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, call: Call) -> impl Future<Output = An
     match call.route {
         Route::Changes { .. } if call.replicates().is_some() => changes::forward(proxy, call).boxed().left_future(),
         _ if call.reads().is_some() && is_read(&call.route) => reads::forward(proxy, call).boxed().left_future(),
+        _ if proxy.filters && replicate::concerns(&call) => replicate::forward(proxy, call).boxed().left_future(),
         _ if checkpoint::filter(&call).is_some() => checkpoint::forward(proxy, call).boxed().left_future(),
         _ if call.versioned && call.route.writes(&call.method) => {
             async move { proxy.writes.forward(call).await }.boxed().left_future()

@@ -37,6 +37,11 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// Where it is reached, without credentials; none if it is inside the binary.
+    pub fn url(&self) -> Option<&str> {
+        Some(&*self.name).filter(|name| name.starts_with("http://") || name.starts_with("https://"))
+    }
+
     /// Sends one request. A service of the seam is ready at any time: what has to wait, waits in the answer's future.
     pub fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Error>> {
         self.service.clone().call(request)
