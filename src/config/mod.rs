@@ -1,5 +1,6 @@
 //! From files, options and environment to one checked value, or to all that is wrong at once.
 
+mod clients;
 mod compile;
 mod folder;
 mod manifests;
