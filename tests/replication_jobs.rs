@@ -6,7 +6,7 @@ mod support;
 use std::io::Write;
 
 use chesterfield::{
-    proxy::{Settings, Undeclared},
+    proxy::{Databases, Settings, Undeclared},
     upstream::{Upstream, UpstreamService, embedded::Embedded},
 };
 use flate2::{Compression, write::GzEncoder};
@@ -179,6 +179,24 @@ async fn who_declares_nothing_may_be_taken_for_a_version() {
         let (_, body) = forwarded_with(settings.clone(), method, target, "", PULL.as_bytes()).await;
         assert_eq!(body, restricted().as_bytes());
     }
+}
+
+#[tokio::test]
+async fn the_source_says_what_is_made_of_who_declares_nothing() {
+    let databases = |pattern| Databases::new([pattern]).unwrap();
+    let settings = Settings {
+        databases: databases("todo*"),
+        undeclared_in: vec![(
+            databases("todo"),
+            Undeclared::Default("todo-app@2.0.0".parse().unwrap()),
+        )],
+        ..settings()
+    };
+    let (_, body) = forwarded_with(settings.clone(), "POST", "/_replicate", "", PULL.as_bytes()).await;
+    assert_eq!(body, restricted().as_bytes());
+    let other = PULL.replace("\"todo\"", "\"todo2\"");
+    let (_, body) = forwarded_with(settings, "POST", "/_replicate", "", other.as_bytes()).await;
+    assert_eq!(body, other.as_bytes());
 }
 
 #[tokio::test]

@@ -98,7 +98,8 @@ pub struct Call {
     pub route: Route,
     /// Whether it is in one of the configured databases.
     pub versioned: bool,
-    /// The manifest of the declared version: none if undeclared, and where versions do not count.
+    /// The manifest of the version that is declared, or in a database assumed: none if it is neither, and where versions do not
+    /// count.
     pub app: Option<Arc<AppManifest>>,
 }
 

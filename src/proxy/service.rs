@@ -85,6 +85,13 @@ impl Proxy {
         by_database.iter().find(of).map_or(others, |(_, fallback)| fallback)
     }
 
+    /// Whether clients that declare no version are taken for an app somewhere.
+    pub(super) fn assumes(&self) -> bool {
+        let (by_database, others) = &self.fallbacks;
+        let all = by_database.iter().map(|(_, fallback)| fallback).chain([others]);
+        all.into_iter().any(|fallback| fallback.app().is_some())
+    }
+
     /// Whether an answer of this route depends on the app version.
     pub(super) fn varies(&self, route: &Route) -> bool {
         let is_filtered = matches!(
@@ -101,7 +108,9 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, call: Call) -> impl Future<Output = An
     match call.route {
         Route::Changes { .. } if call.replicates().is_some() => changes::forward(proxy, call).boxed().left_future(),
         _ if call.reads().is_some() && is_read(&call.route) => reads::forward(proxy, call).boxed().left_future(),
-        _ if proxy.filters && replicate::concerns(&call) => replicate::forward(proxy, call).boxed().left_future(),
+        _ if proxy.filters && replicate::concerns(&proxy, &call) => {
+            replicate::forward(proxy, call).boxed().left_future()
+        }
         _ if checkpoint::filter(&call).is_some() => checkpoint::forward(proxy, call).boxed().left_future(),
         _ if call.versioned && call.route.writes(&call.method) => {
             async move { proxy.writes.forward(call).await }.boxed().left_future()

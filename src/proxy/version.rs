@@ -48,7 +48,8 @@ impl Fallback {
         })
     }
 
-    fn app(&self) -> Option<&Arc<AppManifest>> {
+    /// The app, if it is one.
+    pub(super) fn app(&self) -> Option<&Arc<AppManifest>> {
         match self {
             Self::App(app) => Some(app),
             Self::Everything | Self::Nobody => None,
@@ -94,7 +95,9 @@ pub(super) fn understand(
             }
             (Some(app), _) | (None, Some(app)) => Some(app.clone()),
             (None, None) if versioned => undeclared(proxy, db)?.cloned(),
-            (None, None) => proxy.fallback("").app().cloned(),
+            // Of a server without a database the general default counts; what is made of a job's giver, its source says.
+            (None, None) if route == Route::Root => proxy.fallback("").app().cloned(),
+            (None, None) => None,
         }
     };
     if let Some(app) = &app {

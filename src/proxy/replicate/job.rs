@@ -78,8 +78,8 @@ pub(in crate::proxy) struct Giver<'a> {
     pub settings: &'a Settings,
     /// What this proxy makes of clients of a database that declare no version.
     pub fallback: &'a dyn Fn(&str) -> &'a Fallback,
-    /// As which version the job was given.
-    pub app: &'a Arc<AppManifest>,
+    /// As which version the job was given; without one it goes by what is made of clients of its source.
+    pub app: Option<&'a Arc<AppManifest>>,
     /// By what CouchDB and this proxy are known.
     pub here: Here,
 }
@@ -89,7 +89,13 @@ impl Giver<'_> {
     ///
     /// What CouchDB refuses is left to it.
     pub fn restrict(&self, job: &mut Job) -> Result<bool, Refusal> {
-        let reader = self.reader(job)?;
+        let Some(source) = end(job, "source") else {
+            return Ok(false);
+        };
+        let Some(app) = self.app.or((self.fallback)(&source.db).app()) else {
+            return Ok(false);
+        };
+        let reader = self.reader(job, &source, app)?;
         let stripped = self.strip(job);
         let Some((app, filter)) = reader.as_ref().and_then(|app| Some((app, app.replicates.as_ref()?))) else {
             return Ok(stripped);
@@ -98,7 +104,7 @@ impl Giver<'_> {
             return Err(Refusal::Filter {
                 filter: theirs.get().trim_matches('"').to_owned(),
                 app: app.to_string(),
-                db: end(job, "source").map(|source| source.db).unwrap_or_default(),
+                db: source.db,
                 header: self.header(),
             });
         }
@@ -137,13 +143,13 @@ impl Giver<'_> {
     /// * This proxy would take the replicator for a client that declares none.
     /// * A source elsewhere is a device's, or another server's. It is pushed here, where it is filtered for whoever reads it;
     ///   to filter it on its way would lose what older versions of an app have written.
-    fn reader(&self, job: &Job) -> Result<Option<Arc<AppManifest>>, Refusal> {
-        let Some(source) = end(job, "source").filter(|source| self.settings.databases.contains(&source.db)) else {
+    fn reader(&self, job: &Job, source: &End, app: &Arc<AppManifest>) -> Result<Option<Arc<AppManifest>>, Refusal> {
+        if !self.settings.databases.contains(&source.db) {
             return Ok(None);
-        };
-        let giver = || Ok(Some(self.app.clone()));
+        }
+        let giver = || Ok(Some(app.clone()));
         let declared = source.declares(self.settings.version_header.as_str());
-        match (self.here.place(&source), declared) {
+        match (self.here.place(source), declared) {
             (Place::Upstream, Some(declared)) => match self.settings.apps.resolve(&declared) {
                 Ok(app) => Ok(Some(app.clone())),
                 Err(source) => Err(Refusal::Version {
@@ -155,20 +161,20 @@ impl Giver<'_> {
             (_, Some(_)) => Ok(None),
             (Place::Proxy, None) => match (self.fallback)(&source.db) {
                 Fallback::Everything => giver(),
-                Fallback::App(app) if tag(app) == tag(self.app) => Ok(None),
+                Fallback::App(there) if tag(there) == tag(app) => Ok(None),
                 Fallback::App(_) | Fallback::Nobody => Err(Refusal::Unsaid {
-                    app: self.app.to_string(),
+                    app: app.to_string(),
                     header: self.header(),
                 }),
             },
             (Place::Elsewhere, None) => {
                 let is_push = end(job, "target").is_some_and(|target| self.here.place(&target) != Place::Elsewhere);
-                if is_push || self.app.replicates.is_none() {
+                if is_push || app.replicates.is_none() {
                     return Ok(None);
                 }
                 Err(Refusal::Nowhere {
-                    app: self.app.to_string(),
-                    db: source.db,
+                    app: app.to_string(),
+                    db: source.db.clone(),
                     header: self.header(),
                 })
             }

@@ -64,36 +64,34 @@ enum Given {
     Bulk,
 }
 
-/// Whether a request may give jobs as a declared version.
-pub(super) fn concerns(call: &Call) -> bool {
+/// Whether a request may give jobs as a version that is declared or assumed.
+pub(super) fn concerns(proxy: &Proxy, call: &Call) -> bool {
     let gives = match &call.route {
         Route::Replicate => call.method == Method::POST,
         route => route.is_replicator() && route.writes(&call.method),
     };
-    gives && call.app.is_some()
+    gives && (call.app.is_some() || proxy.assumes())
 }
 
 /// Forwards a request after what its app is to see was put into its jobs.
 pub(super) async fn forward(proxy: Arc<Proxy>, call: Call) -> Answer {
-    let Some(app) = call.app.clone() else {
-        return pass(&proxy.upstream, call).await;
-    };
-    let call = match given(&call, &app)? {
-        Some(given) => restrict(&proxy, call, &app, given).await?,
+    let app = call.app.clone();
+    let call = match given(&call, app.as_deref())? {
+        Some(given) => restrict(&proxy, call, app.as_ref(), given).await?,
         None => call,
     };
     pass(&proxy.upstream, call).await
 }
 
 /// None if it gives no job after all.
-fn given(call: &Call, app: &AppManifest) -> Result<Option<Given>, Refused> {
-    let unseen = |how: &str| {
-        let (how, app_version) = (how.to_owned(), app.to_string());
-        // To who sees everything any job may be given.
-        app.replicates
-            .is_none()
-            .then_some(None)
-            .ok_or(Refused::Unseen { how, app: app_version })
+fn given(call: &Call, app: Option<&AppManifest>) -> Result<Option<Given>, Refused> {
+    // Who sees everything may give any job.
+    let unseen = |how: &str| match app.filter(|app| app.replicates.is_some()) {
+        Some(app) => Err(Refused::Unseen {
+            how: how.to_owned(),
+            app: app.to_string(),
+        }),
+        None => Ok(None),
     };
     let content_type = call
         .parts
@@ -118,7 +116,7 @@ fn given(call: &Call, app: &AppManifest) -> Result<Option<Given>, Refused> {
     }
 }
 
-async fn restrict(proxy: &Proxy, mut call: Call, app: &Arc<AppManifest>, given: Given) -> Result<Call, Error> {
+async fn restrict(proxy: &Proxy, mut call: Call, app: Option<&Arc<AppManifest>>, given: Given) -> Result<Call, Error> {
     let limit = proxy.settings.filter_limit;
     let posted = body::read(std::mem::replace(&mut call.body, body::empty()), limit).await?;
     let text = decompress(&call.parts.headers, posted.clone(), limit)?;

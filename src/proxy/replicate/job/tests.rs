@@ -52,7 +52,7 @@ fn restricted(settings: &Settings, version: u64, job: &str) -> Result<Option<Str
     let giver = Giver {
         settings,
         fallback: &|_| &fallback,
-        app: &app(settings, version),
+        app: Some(&app(settings, version)),
         here: Here::new(Some("http://couch:5984"), Some("proxy.example")),
     };
     let mut members: Job = serde_json::from_str(job).unwrap();
