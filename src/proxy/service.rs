@@ -85,6 +85,12 @@ impl Proxy {
         by_database.iter().find(of).map_or(others, |(_, fallback)| fallback)
     }
 
+    /// Whether in some databases a client that declares no version is taken for an app.
+    pub(super) fn has_defaults(&self) -> bool {
+        let (by_database, _) = &self.fallbacks;
+        by_database.iter().any(|(_, fallback)| fallback.app().is_some())
+    }
+
     /// Whether an answer of this route depends on the app version.
     pub(super) fn varies(&self, route: &Route) -> bool {
         let is_filtered = matches!(
@@ -101,7 +107,9 @@ pub(super) fn dispatch(proxy: Arc<Proxy>, call: Call) -> impl Future<Output = An
     match call.route {
         Route::Changes { .. } if call.replicates().is_some() => changes::forward(proxy, call).boxed().left_future(),
         _ if call.reads().is_some() && is_read(&call.route) => reads::forward(proxy, call).boxed().left_future(),
-        _ if proxy.filters && replicate::concerns(&call) => replicate::forward(proxy, call).boxed().left_future(),
+        _ if proxy.filters && replicate::concerns(&proxy, &call) => {
+            replicate::forward(proxy, call).boxed().left_future()
+        }
         _ if checkpoint::filter(&call).is_some() => checkpoint::forward(proxy, call).boxed().left_future(),
         _ if call.versioned && call.route.writes(&call.method) => {
             async move { proxy.writes.forward(call).await }.boxed().left_future()

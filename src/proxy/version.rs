@@ -48,7 +48,8 @@ impl Fallback {
         })
     }
 
-    fn app(&self) -> Option<&Arc<AppManifest>> {
+    /// None if it is no app.
+    pub(super) fn app(&self) -> Option<&Arc<AppManifest>> {
         match self {
             Self::App(app) => Some(app),
             Self::Everything | Self::Nobody => None,

@@ -28,7 +28,6 @@ use self::{
 use super::{Answer, Call, Error, Proxy, encoding::decompress, headers::names, service::pass};
 use crate::{
     couch::Route,
-    schema::AppManifest,
     upstream::{body, http::FORWARDED_HOST},
 };
 
@@ -64,36 +63,34 @@ enum Given {
     Bulk,
 }
 
-/// Whether a request may give jobs as a declared version.
-pub(super) fn concerns(call: &Call) -> bool {
+/// Whether a request may give jobs as an app's version, declared or taken for granted.
+pub(super) fn concerns(proxy: &Proxy, call: &Call) -> bool {
     let gives = match &call.route {
         Route::Replicate => call.method == Method::POST,
         route => route.is_replicator() && route.writes(&call.method),
     };
-    gives && call.app.is_some()
+    gives && (call.app.is_some() || proxy.has_defaults())
 }
 
 /// Forwards a request after what its app is to see was put into its jobs.
 pub(super) async fn forward(proxy: Arc<Proxy>, call: Call) -> Answer {
-    let Some(app) = call.app.clone() else {
-        return pass(&proxy.upstream, call).await;
-    };
-    let call = match given(&call, &app)? {
-        Some(given) => restrict(&proxy, call, &app, given).await?,
+    let call = match given(&call)? {
+        Some(given) => restrict(&proxy, call, given).await?,
         None => call,
     };
     pass(&proxy.upstream, call).await
 }
 
 /// None if it gives no job after all.
-fn given(call: &Call, app: &AppManifest) -> Result<Option<Given>, Refused> {
-    let unseen = |how: &str| {
-        let (how, app_version) = (how.to_owned(), app.to_string());
-        // To who sees everything any job may be given.
-        app.replicates
-            .is_none()
-            .then_some(None)
-            .ok_or(Refused::Unseen { how, app: app_version })
+fn given(call: &Call) -> Result<Option<Given>, Refused> {
+    // To who sees everything any job may be given.
+    let sees_less = call.app.as_ref().filter(|app| app.replicates.is_some());
+    let unseen = |how: &str| match sees_less {
+        None => Ok(None),
+        Some(app) => Err(Refused::Unseen {
+            how: how.to_owned(),
+            app: app.to_string(),
+        }),
     };
     let content_type = call
         .parts
@@ -118,7 +115,7 @@ fn given(call: &Call, app: &AppManifest) -> Result<Option<Given>, Refused> {
     }
 }
 
-async fn restrict(proxy: &Proxy, mut call: Call, app: &Arc<AppManifest>, given: Given) -> Result<Call, Error> {
+async fn restrict(proxy: &Proxy, mut call: Call, given: Given) -> Result<Call, Error> {
     let limit = proxy.settings.filter_limit;
     let posted = body::read(std::mem::replace(&mut call.body, body::empty()), limit).await?;
     let text = decompress(&call.parts.headers, posted.clone(), limit)?;
@@ -130,7 +127,7 @@ async fn restrict(proxy: &Proxy, mut call: Call, app: &Arc<AppManifest>, given: 
     let giver = Giver {
         settings: &proxy.settings,
         fallback: &|db| proxy.fallback(db),
-        app,
+        app: call.app.as_ref(),
         here: Here::new(proxy.upstream.url(), host),
     };
     let restricted = match given {
