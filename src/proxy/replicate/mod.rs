@@ -7,6 +7,8 @@
 //! cannot be told which of them a job is, and where a filter is not to be combined, it is refused: never is an app sent what it
 //! must not see, nor kept from what it should.
 //!
+//! A client that declares no version gives a job as the one that the database of its source says, if it says one.
+//!
 //! What is stored is what is read back: such a job has a `selector`, or fewer `doc_ids`. Written back it gets no second one.
 
 mod job;
