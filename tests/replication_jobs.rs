@@ -171,13 +171,20 @@ async fn a_compressed_job_is_restricted_too() {
 
 #[tokio::test]
 async fn who_declares_nothing_may_be_taken_for_a_version() {
-    let settings = Settings {
-        undeclared: Undeclared::Default("todo-app@2.0.0".parse().unwrap()),
+    let two = || Undeclared::Default("todo-app@2.0.0".parse().unwrap());
+    let everywhere = Settings {
+        undeclared: two(),
         ..settings()
     };
-    for (method, target) in [("POST", "/_replicate"), ("PUT", "/_replicator/a")] {
-        let (_, body) = forwarded_with(settings.clone(), method, target, "", PULL.as_bytes()).await;
-        assert_eq!(body, restricted().as_bytes());
+    let in_this_database = Settings {
+        undeclared_in: vec![(Databases::new(["todo"]).unwrap(), two())],
+        ..settings()
+    };
+    for settings in [everywhere, in_this_database] {
+        for (method, target) in [("POST", "/_replicate"), ("PUT", "/_replicator/a")] {
+            let (_, body) = forwarded_with(settings.clone(), method, target, "", PULL.as_bytes()).await;
+            assert_eq!(body, restricted().as_bytes());
+        }
     }
 }
 

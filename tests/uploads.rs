@@ -202,6 +202,24 @@ async fn a_batch_that_proves_too_long_is_refused_and_nothing_written() {
     stage.end().await;
 }
 
+/// Clients that send before they read, CouchDB's replicator among them, would otherwise see a broken connection, and try again.
+#[tokio::test]
+async fn a_batch_that_is_too_long_may_be_sent_to_its_end() {
+    let mut stage = Stage::new().await;
+    let limits = Limits {
+        body: 100_000,
+        ..Limits::default()
+    };
+    let proxy = stage.proxy_with(limits).await;
+    // More than sockets hold.
+    let body = format!(r#"{{"docs":[{}]}}"#, " ".repeat(30_000_000));
+    for how in [How::Whole, How::Chunked] {
+        let (status, said) = send(&proxy, how, "POST", "/_bulk_docs", "application/json", body.as_bytes()).await;
+        assert_eq!((status, &said["error"]), (413, &json!("too_large")), "{how:?}");
+    }
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn what_finds_no_room_is_carried_all_the_same() {
     let mut stage = Stage::new().await;

@@ -305,6 +305,8 @@ async fn what_a_retired_version_pushes_may_be_taken() {
         ("GET", "/todo/_all_docs"),
         ("PUT", "/todo"),
         ("DELETE", "/todo"),
+        ("POST", "/_replicate"),
+        ("PUT", "/_replicator/a"),
     ] {
         let (head, said) = world.refused(method, target, V1).await;
         assert_eq!(

@@ -8,10 +8,14 @@ const DEPTH: usize = 3;
 /// `_id`, every letter escaped, in its quotes: no longer name is it.
 const LONGEST: usize = 20;
 
+/// The longest id that is kept, as it is written. CouchDB writes longer ones, but answers 400 to every request that names one of more
+/// than 8 KB in its path; escaped it takes six times as much.
+const LONGEST_ID: usize = 64 << 10;
+
 /// Reads JSON in pieces, cut anywhere.
 ///
 /// It takes no notice of what the outer members are called, and of a doubled `_id` it finds both: nothing that CouchDB may write is
-/// missed, and to find more does no harm. What is no JSON is for CouchDB to refuse.
+/// missed, save ids that nobody can ask for, and to find more does no harm. What is no JSON is for CouchDB to refuse.
 #[derive(Default)]
 pub struct DocIds {
     depth: usize,
@@ -105,10 +109,11 @@ impl DocIds {
             return;
         }
         let room = match self.next {
-            Next::Id => usize::MAX,
+            Next::Id => LONGEST_ID,
             // One byte more than could be it, so that a longer name is not taken for it.
-            Next::Any => (LONGEST + 1).saturating_sub(self.string.len()),
+            Next::Any => LONGEST + 1,
         };
+        let room = room.saturating_sub(self.string.len());
         self.string.extend_from_slice(&text[..text.len().min(room)]);
     }
 }
@@ -165,6 +170,20 @@ mod tests {
                 assert_eq!(ids(text.as_bytes(), &[cut]), expected, "{text} cut at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn an_id_is_kept_as_far_as_it_can_be_asked_for() {
+        let long = "a".repeat(8 << 10);
+        let endless = "b".repeat(1 << 20);
+        let text = format!(r#"{{"docs":[{{"_id":"{long}"}},{{"_id":"{endless}"}},{{"_id":"c"}}]}}"#);
+        let mut reader = DocIds::default();
+        let mut found = Vec::new();
+        for piece in text.as_bytes().chunks(1000) {
+            reader.read(piece, |id| found.push(id.to_owned()));
+        }
+        assert_eq!(found, [&long, "c"]);
+        assert!(reader.string.capacity() <= 2 * LONGEST_ID);
     }
 
     /// Documents with awkward names and values, nested ones among them.

@@ -53,7 +53,8 @@ fn pushes(call: &Call) -> bool {
     match call.route {
         Route::Root | Route::Database { .. } => reads,
         Route::Local { .. } | Route::ReplicationTarget { .. } => true,
-        _ => call.route.writes(&call.method),
+        // A job of replication is written to be run, not to be kept.
+        _ => call.versioned && call.route.writes(&call.method),
     }
 }
 

@@ -85,11 +85,10 @@ impl Proxy {
         by_database.iter().find(of).map_or(others, |(_, fallback)| fallback)
     }
 
-    /// Whether clients that declare no version are taken for an app somewhere.
-    pub(super) fn assumes(&self) -> bool {
-        let (by_database, others) = &self.fallbacks;
-        let all = by_database.iter().map(|(_, fallback)| fallback).chain([others]);
-        all.into_iter().any(|fallback| fallback.app().is_some())
+    /// Whether in some databases a client that declares no version is taken for an app.
+    pub(super) fn has_defaults(&self) -> bool {
+        let (by_database, _) = &self.fallbacks;
+        by_database.iter().any(|(_, fallback)| fallback.app().is_some())
     }
 
     /// Whether an answer of this route depends on the app version.

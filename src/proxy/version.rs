@@ -48,7 +48,7 @@ impl Fallback {
         })
     }
 
-    /// The app, if it is one.
+    /// None if it is no app.
     pub(super) fn app(&self) -> Option<&Arc<AppManifest>> {
         match self {
             Self::App(app) => Some(app),
@@ -95,9 +95,7 @@ pub(super) fn understand(
             }
             (Some(app), _) | (None, Some(app)) => Some(app.clone()),
             (None, None) if versioned => undeclared(proxy, db)?.cloned(),
-            // Of a server without a database the general default counts; what is made of a job's giver, its source says.
-            (None, None) if route == Route::Root => proxy.fallback("").app().cloned(),
-            (None, None) => None,
+            (None, None) => proxy.fallback("").app().cloned(),
         }
     };
     if let Some(app) = &app {

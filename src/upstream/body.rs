@@ -1,5 +1,7 @@
 //! The few kinds of bodies that are made or read whole.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http_body::{Body as _, Frame};
@@ -53,6 +55,16 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes, ReadError> {
         Peeked::Whole(bytes) => Ok(bytes),
         Peeked::Longer(_) => Err(ReadError::TooLong(limit)),
     }
+}
+
+/// How long the rest of a refused body is read.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// Reads the rest of a body that is refused, behind the answer: a connection that is closed while its client still sends is reset,
+/// and the answer lost.
+pub fn discard(mut body: Body) {
+    let read = async move { while let Some(Ok(_)) = body.frame().await {} };
+    tokio::spawn(tokio::time::timeout(LINGER, read));
 }
 
 /// Reads a body as far as `limit`. One that comes in one piece is not copied, and none is ever held twice.

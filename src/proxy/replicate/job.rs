@@ -78,7 +78,7 @@ pub(in crate::proxy) struct Giver<'a> {
     pub settings: &'a Settings,
     /// What this proxy makes of clients of a database that declare no version.
     pub fallback: &'a dyn Fn(&str) -> &'a Fallback,
-    /// As which version the job was given; without one it goes by what is made of clients of its source.
+    /// As which version the job was given; none by a client that declared none, and is taken for what its source's database says.
     pub app: Option<&'a Arc<AppManifest>>,
     /// By what CouchDB and this proxy are known.
     pub here: Here,
@@ -89,13 +89,12 @@ impl Giver<'_> {
     ///
     /// What CouchDB refuses is left to it.
     pub fn restrict(&self, job: &mut Job) -> Result<bool, Refusal> {
-        let Some(source) = end(job, "source") else {
+        let source = end(job, "source");
+        let by_database = || (self.fallback)(&source.as_ref()?.db).app();
+        let Some(giver) = self.app.or_else(by_database) else {
             return Ok(false);
         };
-        let Some(app) = self.app.or((self.fallback)(&source.db).app()) else {
-            return Ok(false);
-        };
-        let reader = self.reader(job, &source, app)?;
+        let reader = self.reader(giver, job, source.as_ref())?;
         let stripped = self.strip(job);
         let Some((app, filter)) = reader.as_ref().and_then(|app| Some((app, app.replicates.as_ref()?))) else {
             return Ok(stripped);
@@ -104,7 +103,7 @@ impl Giver<'_> {
             return Err(Refusal::Filter {
                 filter: theirs.get().trim_matches('"').to_owned(),
                 app: app.to_string(),
-                db: source.db,
+                db: source.map(|source| source.db).unwrap_or_default(),
                 header: self.header(),
             });
         }
@@ -143,11 +142,15 @@ impl Giver<'_> {
     /// * This proxy would take the replicator for a client that declares none.
     /// * A source elsewhere is a device's, or another server's. It is pushed here, where it is filtered for whoever reads it;
     ///   to filter it on its way would lose what older versions of an app have written.
-    fn reader(&self, job: &Job, source: &End, app: &Arc<AppManifest>) -> Result<Option<Arc<AppManifest>>, Refusal> {
-        if !self.settings.databases.contains(&source.db) {
+    fn reader(
+        &self,
+        giver: &Arc<AppManifest>,
+        job: &Job,
+        source: Option<&End>,
+    ) -> Result<Option<Arc<AppManifest>>, Refusal> {
+        let Some(source) = source.filter(|source| self.settings.databases.contains(&source.db)) else {
             return Ok(None);
-        }
-        let giver = || Ok(Some(app.clone()));
+        };
         let declared = source.declares(self.settings.version_header.as_str());
         match (self.here.place(source), declared) {
             (Place::Upstream, Some(declared)) => match self.settings.apps.resolve(&declared) {
@@ -157,23 +160,23 @@ impl Giver<'_> {
                     source,
                 }),
             },
-            (Place::Upstream, None) => giver(),
+            (Place::Upstream, None) => Ok(Some(giver.clone())),
             (_, Some(_)) => Ok(None),
             (Place::Proxy, None) => match (self.fallback)(&source.db) {
-                Fallback::Everything => giver(),
-                Fallback::App(there) if tag(there) == tag(app) => Ok(None),
+                Fallback::Everything => Ok(Some(giver.clone())),
+                Fallback::App(app) if tag(app) == tag(giver) => Ok(None),
                 Fallback::App(_) | Fallback::Nobody => Err(Refusal::Unsaid {
-                    app: app.to_string(),
+                    app: giver.to_string(),
                     header: self.header(),
                 }),
             },
             (Place::Elsewhere, None) => {
                 let is_push = end(job, "target").is_some_and(|target| self.here.place(&target) != Place::Elsewhere);
-                if is_push || app.replicates.is_none() {
+                if is_push || giver.replicates.is_none() {
                     return Ok(None);
                 }
                 Err(Refusal::Nowhere {
-                    app: app.to_string(),
+                    app: giver.to_string(),
                     db: source.db.clone(),
                     header: self.header(),
                 })

@@ -7,6 +7,8 @@
 //! cannot be told which of them a job is, and where a filter is not to be combined, it is refused: never is an app sent what it
 //! must not see, nor kept from what it should.
 //!
+//! A client that declares no version gives a job as the one that the database of its source says, if it says one.
+//!
 //! What is stored is what is read back: such a job has a `selector`, or fewer `doc_ids`. Written back it gets no second one.
 
 mod job;
@@ -28,7 +30,6 @@ use self::{
 use super::{Answer, Call, Error, Proxy, encoding::decompress, headers::names, service::pass};
 use crate::{
     couch::Route,
-    schema::AppManifest,
     upstream::{body, http::FORWARDED_HOST},
 };
 
@@ -64,34 +65,34 @@ enum Given {
     Bulk,
 }
 
-/// Whether a request may give jobs as a version that is declared or assumed.
+/// Whether a request may give jobs as an app's version, declared or taken for granted.
 pub(super) fn concerns(proxy: &Proxy, call: &Call) -> bool {
     let gives = match &call.route {
         Route::Replicate => call.method == Method::POST,
         route => route.is_replicator() && route.writes(&call.method),
     };
-    gives && (call.app.is_some() || proxy.assumes())
+    gives && (call.app.is_some() || proxy.has_defaults())
 }
 
 /// Forwards a request after what its app is to see was put into its jobs.
 pub(super) async fn forward(proxy: Arc<Proxy>, call: Call) -> Answer {
-    let app = call.app.clone();
-    let call = match given(&call, app.as_deref())? {
-        Some(given) => restrict(&proxy, call, app.as_ref(), given).await?,
+    let call = match given(&call)? {
+        Some(given) => restrict(&proxy, call, given).await?,
         None => call,
     };
     pass(&proxy.upstream, call).await
 }
 
 /// None if it gives no job after all.
-fn given(call: &Call, app: Option<&AppManifest>) -> Result<Option<Given>, Refused> {
-    // Who sees everything may give any job.
-    let unseen = |how: &str| match app.filter(|app| app.replicates.is_some()) {
+fn given(call: &Call) -> Result<Option<Given>, Refused> {
+    // To who sees everything any job may be given.
+    let sees_less = call.app.as_ref().filter(|app| app.replicates.is_some());
+    let unseen = |how: &str| match sees_less {
+        None => Ok(None),
         Some(app) => Err(Refused::Unseen {
             how: how.to_owned(),
             app: app.to_string(),
         }),
-        None => Ok(None),
     };
     let content_type = call
         .parts
@@ -116,7 +117,7 @@ fn given(call: &Call, app: Option<&AppManifest>) -> Result<Option<Given>, Refuse
     }
 }
 
-async fn restrict(proxy: &Proxy, mut call: Call, app: Option<&Arc<AppManifest>>, given: Given) -> Result<Call, Error> {
+async fn restrict(proxy: &Proxy, mut call: Call, given: Given) -> Result<Call, Error> {
     let limit = proxy.settings.filter_limit;
     let posted = body::read(std::mem::replace(&mut call.body, body::empty()), limit).await?;
     let text = decompress(&call.parts.headers, posted.clone(), limit)?;
@@ -128,7 +129,7 @@ async fn restrict(proxy: &Proxy, mut call: Call, app: Option<&Arc<AppManifest>>,
     let giver = Giver {
         settings: &proxy.settings,
         fallback: &|db| proxy.fallback(db),
-        app,
+        app: call.app.as_ref(),
         here: Here::new(proxy.upstream.url(), host),
     };
     let restricted = match given {

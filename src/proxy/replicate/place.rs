@@ -68,8 +68,10 @@ impl Address {
 /// Nothing is refused, lest CouchDB should read what we could not.
 fn split(url: &str) -> Option<(&str, &str)> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    Some(rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash)))
+    let rest = rest.split('?').next().unwrap_or_default();
+    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    // Before the path it may stand in a password (`ibrowse_lib:parse_url`).
+    Some((authority, path.split('#').next().unwrap_or_default()))
 }
 
 impl Here {
@@ -178,6 +180,7 @@ mod tests {
             (r#""user/1""#, "user/1"),
             (r#""http://couch/todos""#, "todos"),
             (r#""https://n:p%2F@couch:1/base/user%2f1/?x=/y""#, "user/1"),
+            (r#""http://n:p#w@couch/todos#x/y""#, "todos"),
             (r#"{"url":"http://a/x","\u0075rl":"http://couch//todos//"}"#, "todos"),
             (r#"{"url":"todos","headers":7}"#, "todos"),
             (r#""http://couch""#, ""),
@@ -197,6 +200,7 @@ mod tests {
             ("todos", Place::Upstream),
             ("http://n:p@Couch:5984/base/todos", Place::Upstream),
             ("http://couch:5984/base//todos/", Place::Upstream),
+            ("http://n:p#w@couch:5984/base/todos", Place::Upstream),
             ("http://127.0.0.1:5984/todos", Place::Upstream),
             ("http://[::1]:5984/todos", Place::Upstream),
             ("https://todo.example:443/todos", Place::Proxy),

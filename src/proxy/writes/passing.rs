@@ -16,7 +16,10 @@ use http_body_util::BodyExt;
 use crate::{
     couch::DocIds,
     fanout::{EntityKey, FanOut},
-    upstream::{Body, BoxError, body::ReadError},
+    upstream::{
+        Body, BoxError,
+        body::{self, ReadError},
+    },
 };
 
 /// What was seen of a body that passes.
@@ -178,7 +181,10 @@ impl http_body::Body for Passing {
         });
         Poll::Ready(match looked {
             Ok(()) => frame,
-            Err(error) => Some(Err(error.into())),
+            Err(error) => {
+                body::discard(std::mem::replace(&mut this.body, body::empty()));
+                Some(Err(error.into()))
+            }
         })
     }
 

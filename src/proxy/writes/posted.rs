@@ -164,6 +164,7 @@ pub async fn read(fan_out: &FanOut, mut call: Call, room: &Room, limits: &Limits
         },
         Route::BulkDocs { .. } => {
             if call.body.size_hint().lower() > limits.body as u64 {
+                body::discard(call.body);
                 return Err(ReadError::TooLong(limits.body).into());
             }
             let text = hold(&mut call, room, &mut place, limits.body).await?;

@@ -48,11 +48,15 @@ fn ours(version: u64) -> String {
 
 /// The job as it goes on; none if it stays.
 fn restricted(settings: &Settings, version: u64, job: &str) -> Result<Option<String>, Refusal> {
+    restricted_for(settings, Some(&app(settings, version)), job)
+}
+
+fn restricted_for(settings: &Settings, app: Option<&Arc<AppManifest>>, job: &str) -> Result<Option<String>, Refusal> {
     let fallback = Fallback::new(settings, &settings.undeclared).unwrap();
     let giver = Giver {
         settings,
         fallback: &|_| &fallback,
-        app: Some(&app(settings, version)),
+        app,
         here: Here::new(Some("http://couch:5984"), Some("proxy.example")),
     };
     let mut members: Job = serde_json::from_str(job).unwrap();
@@ -198,6 +202,24 @@ fn this_proxy_has_to_be_told_who_reads() {
     assert_eq!(with(default("app@2.0.0")).unwrap(), None);
     for undeclared in [Undeclared::Reject, default("app@1.0.0"), default("app@3.0.0")] {
         assert!(matches!(with(undeclared), Err(Refusal::Unsaid { .. })));
+    }
+}
+
+#[test]
+fn who_declares_nothing_is_taken_for_what_the_database_of_the_source_says() {
+    let settings = |undeclared| Settings {
+        undeclared,
+        ..settings()
+    };
+    let default = settings(Undeclared::Default("app@2.0.0".parse().unwrap()));
+    let job = r#"{"source":"todos","target":"http://phone/todos"}"#;
+    let two = given(2, job).unwrap().unwrap();
+    assert_eq!(restricted_for(&default, None, job).unwrap(), Some(two.clone()));
+    let other = r#"{"source":"other","target":"http://phone/x"}"#;
+    assert_eq!(restricted_for(&default, None, other).unwrap(), None);
+    // Who sees everything may write back what others have stored.
+    for job in [job, &two] {
+        assert_eq!(restricted_for(&settings(Undeclared::Pass), None, job).unwrap(), None);
     }
 }
 
