@@ -42,6 +42,13 @@ fn every_script_does_what_it_shows() {
     );
     let mut curl = Command::new("curl");
     output(curl.args(["-sf", "-X", "PUT", &format!("{}/todos", server.url)]), "");
+    // As an app of version 1 does: there are documents of another schema beside the todos.
+    let milk = r#"{"schema":"todo-item","version":1,"title":"Buy milk","isDone":false}"#;
+    let document = format!("{}/todos/todo-item:milk:v:1", server.url);
+    output(
+        Command::new("curl").args(["-sf", "-X", "PUT", &document, "-d", milk]),
+        "",
+    );
     let page = blocks("docs/clients.md");
     let mut run = Vec::new();
     for (n, (language, script)) in page.iter().enumerate() {

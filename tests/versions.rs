@@ -277,7 +277,10 @@ async fn a_retired_version_is_told_to_update() {
 
 #[tokio::test]
 async fn what_a_retired_version_pushes_may_be_taken() {
-    let retired = |manifest: &mut Manifest| manifest.retired = true;
+    let retired = |manifest: &mut Manifest| {
+        manifest.retired = true;
+        manifest.link = Some("https://todo.example/update".to_owned());
+    };
     let retirement = Retirement {
         status: StatusCode::GONE,
         accepts_writes: true,
@@ -309,6 +312,7 @@ async fn what_a_retired_version_pushes_may_be_taken() {
         ("PUT", "/_replicator/a"),
     ] {
         let (head, said) = world.refused(method, target, V1).await;
+        assert_eq!(head.all("link"), ["<https://todo.example/update>; rel=\"sunset\""]);
         assert_eq!(
             (head.status(), said["minimum"].as_str()),
             (410, Some("2.0.0")),

@@ -15,6 +15,7 @@ pub fn run(overrides: &Overrides, databases: &[String]) -> Result<(), Failure> {
     log::start(config.log);
     serve::runtime()?.block_on(async {
         let upstream = serve::upstream(&config).await?;
+        say(io::stdout(), &upstream.name);
         let fan_out = FanOut::new(
             upstream,
             config.schemas.registry.clone(),

@@ -115,7 +115,12 @@ async fn greeted(upstream: &Upstream) -> String {
 }
 
 async fn version(upstream: &Upstream) -> Result<String, String> {
-    let (_, greeting) = ask(upstream, "/", None).await?;
+    let (status, greeting) = ask(upstream, "/", None).await?;
+    if !status.is_success() && status != StatusCode::UNAUTHORIZED {
+        return Err(format!(
+            "no CouchDB is there: `/` is answered {status}; is there a path in its URL that should not be?"
+        ));
+    }
     let version = greeting.get("version").and_then(|version| version.as_str());
     Ok(format!("CouchDB {}", version.unwrap_or("of unknown version")))
 }

@@ -103,7 +103,7 @@ fn mend(what: &str) -> &'static str {
     } else if expected(what, "a boolean") {
         "write `true` or `false`"
     } else if expected(what, "a string") {
-        "write a text, in quotes if it looks like something else; a time has a unit, as in `10s`"
+        "write a text, in quotes if it looks like something else; a time or a size has a unit, as in `10s` and `64MB`"
     } else {
         "write what is expected"
     }

@@ -61,15 +61,20 @@ fn pushes(call: &Call) -> bool {
 /// Says in an answer that a version ends: `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and where to read of it.
 pub(super) fn announce(app: &AppManifest, headers: &mut HeaderMap) {
     let manifest = &app.manifest;
-    let ends = [
-        (DEPRECATION, manifest.deprecated.map(Moment::structured), "deprecation"),
-        (SUNSET, manifest.sunset.map(Moment::http_date), "sunset"),
+    let (deprecation, sunset) = (
+        manifest.deprecated.map(Moment::structured),
+        manifest.sunset.map(Moment::http_date),
+    );
+    let relations = [
+        (deprecation.is_some(), "deprecation"),
+        (sunset.is_some() || manifest.retired, "sunset"),
     ];
-    for (name, value, relation) in ends {
-        let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) else {
-            continue;
-        };
-        headers.insert(name, value);
+    for (name, value) in [(DEPRECATION, deprecation), (SUNSET, sunset)] {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    for (_, relation) in relations.iter().filter(|(applies, _)| *applies) {
         let link = manifest
             .link
             .as_ref()

@@ -14,7 +14,7 @@ use super::{Body, BoxError};
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It is longer than this.
-    #[error("the body is longer than {0} bytes")]
+    #[error("the body is longer than {0} bytes: send less at once")]
     TooLong(usize),
     /// It ended early.
     #[error("the body could not be read: {0}")]

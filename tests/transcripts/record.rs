@@ -1,6 +1,6 @@
 //! The recordings, as their README describes them.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, io::Write as _, path::PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
@@ -110,9 +110,30 @@ impl Response {
     }
 }
 
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/couchdb-transcripts")
+}
+
+/// Whether the recordings are beside the repository. Without them a test is skipped, which is said, or fails where it must not be.
+pub fn are_there() -> bool {
+    let folder = folder();
+    let are_there = folder.is_dir();
+    if !are_there {
+        let missing = format!("the recordings of CouchDB are not in {}", folder.display());
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{missing}");
+        let thread = std::thread::current();
+        // What is printed by macros would be swallowed.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {}: {missing}",
+            thread.name().unwrap_or_default()
+        );
+    }
+    are_there
+}
+
 pub fn read(topic: &str) -> Vec<Exchange> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/couchdb-transcripts");
-    let file = dir.join(format!("{topic}.jsonl"));
+    let file = folder().join(format!("{topic}.jsonl"));
     let text = std::fs::read_to_string(&file)
         .unwrap_or_else(|error| panic!("the recordings are not there: {}: {error}", file.display()));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -62,7 +62,7 @@ struct Shared {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body: 64 << 20,
+            body: 1 << 30,
             held: 128 << 20,
             patience: Duration::from_secs(30),
         }
