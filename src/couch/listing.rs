@@ -3,6 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::{Map, Value};
 
+use super::nesting::Nesting;
+
 /// The longest head of a listing, and the longest way to the end of a row's id. Ids are in request lines, and `update_seq`
 /// takes some fifty bytes a shard.
 const LIMIT: usize = 64 << 10;
@@ -43,14 +45,6 @@ enum Place {
     Between,
     Within(Nesting),
     Behind,
-}
-
-/// How deep in JSON text a byte stands.
-#[derive(Clone, Copy, Debug, Default)]
-struct Nesting {
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
 }
 
 impl Reader {
@@ -132,44 +126,12 @@ impl Reader {
     }
 }
 
-impl Nesting {
-    /// Goes on to the end of the value that has begun; none if it is not yet here.
-    fn end(&mut self, text: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        while at < text.len() {
-            if self.in_string && !self.escaped {
-                // Most of a row is text.
-                at += text[at..].iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-            }
-            let byte = text[at];
-            at += 1;
-            self.pass(byte);
-            if self.depth == 0 && !self.in_string {
-                return Some(at);
-            }
-        }
-        None
-    }
-
-    fn pass(&mut self, byte: u8) {
-        match byte {
-            _ if self.escaped => self.escaped = false,
-            b'\\' if self.in_string => self.escaped = true,
-            b'"' => self.in_string = !self.in_string,
-            _ if self.in_string => {}
-            b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-}
-
 /// From where the object with the rows opens to where they begin.
 fn rows_begin(text: &[u8]) -> Option<(usize, usize)> {
     let mut nesting = Nesting::default();
     let mut opened = 0;
     for (at, &byte) in text.iter().enumerate() {
-        let is_structural = !nesting.in_string;
+        let is_structural = !nesting.in_string();
         nesting.pass(byte);
         match byte {
             b'{' if is_structural => opened = at,

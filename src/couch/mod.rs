@@ -4,6 +4,7 @@ pub mod doc_ids;
 pub mod document;
 pub mod feed;
 pub mod listing;
+mod nesting;
 pub mod rev;
 pub mod route;
 pub mod selector;

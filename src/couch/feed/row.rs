@@ -98,60 +98,8 @@ fn string_end(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Follows a JSON object through any number of pieces, to find where it ends.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Object {
-    depth: usize,
-    in_string: bool,
-    is_escaped: bool,
-}
-
-impl Object {
-    /// One whose opening brace, and no other bracket, has been read.
-    pub(super) fn begun() -> Self {
-        Self {
-            depth: 1,
-            ..Self::default()
-        }
-    }
-
-    /// Reads on. Where the object ends in this piece: behind its last brace.
-    pub(super) fn read(&mut self, text: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        while at < text.len() {
-            if self.is_escaped {
-                self.is_escaped = false;
-                at += 1;
-                continue;
-            }
-            if self.in_string {
-                at += memchr2(b'"', b'\\', &text[at..])? + 1;
-                self.is_escaped = text[at - 1] == b'\\';
-                self.in_string = self.is_escaped;
-                continue;
-            }
-            match text[at] {
-                b'"' => self.in_string = true,
-                b'{' | b'[' => self.depth += 1,
-                b'}' | b']' => {
-                    self.depth = self.depth.saturating_sub(1);
-                    if self.depth == 0 {
-                        return Some(at + 1);
-                    }
-                }
-                _ => {}
-            }
-            at += 1;
-        }
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
     use super::*;
 
     #[test]
@@ -203,36 +151,6 @@ mod tests {
             (r#","changes":[{"rev":"1-a"}]"#, None),
         ] {
             assert_eq!(usual_rest(text.as_bytes()), length, "{text}");
-        }
-    }
-
-    fn any_json() -> impl Strategy<Value = Value> {
-        let text = "[a-c{}\\[\\]\",:\\\\\n]{0,6}";
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i32>().prop_map(Value::from),
-            text.prop_map(Value::from)
-        ];
-        leaf.prop_recursive(4, 24, 4, move |inner| {
-            prop_oneof![
-                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                proptest::collection::vec((text, inner), 0..4)
-                    .prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        /// Whatever is in it and wherever it is cut, an object ends where it ends.
-        #[test]
-        fn an_object_ends_where_it_ends(value in any_json(), cut in any::<prop::sample::Index>()) {
-            let text = json!({"doc": value}).to_string();
-            let (left, right) = text.as_bytes().split_at(cut.index(text.len()));
-            let mut object = Object::default();
-            prop_assert_eq!(object.read(left), None);
-            let more = [right, b"]},{"].concat();
-            prop_assert_eq!(object.read(&more), Some(right.len()));
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::passed::Passed;
-use super::row::Object;
+use crate::couch::nesting::Nesting;
 
 mod passed;
 mod steps;
@@ -74,9 +74,9 @@ enum State {
     /// In the head of a row, which is held.
     Head,
     /// Behind the head of a row.
-    Row { object: Object, passes: bool },
+    Row { object: Nesting, passes: bool },
     /// In a row that is held whole.
-    Odd(Object),
+    Odd(Nesting),
     /// Behind a row, in what belongs to it.
     Trail { passes: bool, is_line_empty: bool },
     /// Behind the last row.
@@ -170,7 +170,7 @@ impl Sieve {
                 }
                 State::Head => self.head(piece, at, &mut passed, &admits)?,
                 State::Row { mut object, passes } => {
-                    let end = object.read(&piece[at..]).map(|end| at + end);
+                    let end = object.end(&piece[at..]).map(|end| at + end);
                     self.state = State::Row { object, passes };
                     if end.is_some() {
                         self.behind_row(passes);

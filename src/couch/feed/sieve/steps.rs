@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    super::row::{Head, Object, head, unescape, usual_rest},
+    super::row::{Head, head, unescape, usual_rest},
     Framing, HELD, Malformed, Sieve, State,
     passed::Passed,
 };
+use crate::couch::nesting::Nesting;
 
 /// What every row says, whatever it looks like.
 #[derive(Deserialize)]
@@ -137,7 +138,7 @@ impl Sieve {
                     Some(_) => self.behind_row(passes),
                     None => {
                         self.state = State::Row {
-                            object: Object::begun(),
+                            object: Nesting::begun(),
                             passes,
                         }
                     }
@@ -150,7 +151,7 @@ impl Sieve {
                 Ok(at)
             }
             Head::Strange => {
-                self.state = State::Odd(Object::default());
+                self.state = State::Odd(Nesting::default());
                 self.held.clear();
                 Ok(at)
             }
@@ -177,7 +178,7 @@ impl Sieve {
                     passed.add(&held[..length]);
                 }
                 self.state = State::Row {
-                    object: Object::begun(),
+                    object: Nesting::begun(),
                     passes,
                 };
                 Ok(at + length - before)
@@ -188,9 +189,9 @@ impl Sieve {
             }
             Head::Strange => {
                 // It may end within what was held: the rest of the step is read again.
-                let mut object = Object::default();
+                let mut object = Nesting::default();
                 self.held = held[..before].to_vec();
-                if object.read(&self.held).is_some() {
+                if object.end(&self.held).is_some() {
                     return Err(Malformed("a row is too short to be one"));
                 }
                 self.state = State::Odd(object);
@@ -202,13 +203,13 @@ impl Sieve {
     /// In a row that does not begin as CouchDB's do: its id may stand anywhere, so it is read whole.
     pub(super) fn odd(
         &mut self,
-        mut object: Object,
+        mut object: Nesting,
         piece: &[u8],
         at: usize,
         passed: &mut Passed<'_>,
         admits: &impl Fn(&str) -> bool,
     ) -> Result<usize, Malformed> {
-        let end = object.read(&piece[at..]).map(|end| at + end);
+        let end = object.end(&piece[at..]).map(|end| at + end);
         self.hold(&piece[at..end.unwrap_or(piece.len())])?;
         let Some(end) = end else {
             self.state = State::Odd(object);
