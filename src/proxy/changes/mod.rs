@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::Method;
+
 use super::{
     Call, Proxy,
     etag::conditional,
@@ -42,6 +44,9 @@ pub(super) async fn forward(proxy: Arc<Proxy>, call: Call) -> Answer {
     match (call.method.as_str(), query.filter.as_str()) {
         ("GET" | "HEAD" | "POST", "_doc_ids") => {
             let call = doc_ids::narrow(call, filter).await?;
+            if call.method != Method::HEAD && query.is_counted_here() {
+                return rows::forward(&proxy, call, query, filter).await;
+            }
             conditional(upstream, call, filter.tag()).await
         }
         (_, "_design") => pass(upstream, call).await,
@@ -51,6 +56,13 @@ pub(super) async fn forward(proxy: Arc<Proxy>, call: Call) -> Answer {
             let selected = query.filter == "_selector";
             let limit = proxy.settings.filter_limit;
             let (call, selector) = selector::combine(call, selected, filter.selector(), limit).await?;
+            let query = Query {
+                filter: "_selector".to_owned(),
+                ..query
+            };
+            if query.is_counted_here() {
+                return rows::forward(&proxy, call, query, filter).await;
+            }
             conditional(upstream, call, selector.tag()).await
         }
         ("GET" | "POST", _) => rows::forward(&proxy, call, query, filter).await,
