@@ -19,6 +19,7 @@ use super::{
     idle::{Idle, watch, within},
     pool::{Failure, Pool},
 };
+use crate::couch::route::query_pairs;
 
 /// By this CouchDB, and by its proto the scheme, makes the URLs in its answers.
 pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -121,9 +122,9 @@ where
                 .then_some(timeouts.idle);
             let reachable = Reachable::of(request.headers());
             target.aim(&mut request);
-            if idle.is_none() {
-                // CouchDB ends an eventsource feed without rows twice (3.5.0): what follows on that connection would be
-                // read as the answer to another request.
+            if is_event_source(request.uri()) {
+                // CouchDB ends one without rows twice (3.5.0): what follows on that connection would be read as the answer to
+                // another request. Any other feed keeps it: a longpoll that hidden writes wake is asked for again and again.
                 request
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -147,6 +148,11 @@ where
             }))
         }
     }))
+}
+
+/// Whether a feed of events is asked for, however that is spelt.
+fn is_event_source(uri: &Uri) -> bool {
+    query_pairs(uri.query().unwrap_or_default()).any(|(_, value)| value == "eventsource")
 }
 
 /// How the client reached the proxy, as the proxy's own headers say.

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http::Method;
-
 use super::{
     Call, Proxy,
     etag::conditional,
@@ -44,9 +42,6 @@ pub(super) async fn forward(proxy: Arc<Proxy>, call: Call) -> Answer {
     match (call.method.as_str(), query.filter.as_str()) {
         ("GET" | "HEAD" | "POST", "_doc_ids") => {
             let call = doc_ids::narrow(call, filter).await?;
-            if call.method != Method::HEAD && query.is_counted_here() {
-                return rows::forward(&proxy, call, query, filter).await;
-            }
             conditional(upstream, call, filter.tag()).await
         }
         (_, "_design") => pass(upstream, call).await,
