@@ -19,7 +19,7 @@ use super::{
     idle::{Idle, watch, within},
     pool::{Failure, Pool},
 };
-use crate::couch::route::query_pairs;
+use crate::couch::route::{decode, query_pairs};
 
 /// By this CouchDB, and by its proto the scheme, makes the URLs in its answers.
 pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -122,9 +122,7 @@ where
                 .then_some(timeouts.idle);
             let reachable = Reachable::of(request.headers());
             target.aim(&mut request);
-            if is_event_source(request.uri()) {
-                // CouchDB ends one without rows twice (3.5.0): what follows on that connection would be read as the answer to
-                // another request. Any other feed keeps it: a longpoll that hidden writes wake is asked for again and again.
+            if gets_out_of_step(request.uri()) {
                 request
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -150,9 +148,15 @@ where
     }))
 }
 
-/// Whether a feed of events is asked for, however that is spelt.
-fn is_event_source(uri: &Uri) -> bool {
-    query_pairs(uri.query().unwrap_or_default()).any(|(_, value)| value == "eventsource")
+/// Whether CouchDB may send more or read less on a connection than this request is about, so that whoever came next there would
+/// be given another's answer (3.5.0). A feed of events without rows is ended twice. An attachment of a `_local` document is
+/// accepted and its body left unread: what stands in it is taken for the next request.
+///
+/// All else keeps its connection, other feeds too: a longpoll that hidden writes wake is asked for again and again.
+fn gets_out_of_step(uri: &Uri) -> bool {
+    let mut segments = uri.path().split('/').filter(|segment| !segment.is_empty());
+    let is_events = query_pairs(uri.query().unwrap_or_default()).any(|(_, value)| value == "eventsource");
+    is_events || (segments.any(|segment| decode(segment).starts_with("_local/")) && segments.next().is_some())
 }
 
 /// How the client reached the proxy, as the proxy's own headers say.
@@ -326,6 +330,20 @@ mod tests {
             "http://a%FF@couch",
         ] {
             assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn knows_what_leaves_a_connection_out_of_step() {
+        for (target, is_so) in [
+            ("/db/_changes?feed=longpoll&feed=%65ventsource", true),
+            ("/db/_local%2Fa/file", true),
+            ("/base//db//%5flocal%2fa//file/", true),
+            ("/db/_local%2Fa/", false),
+            ("/db/_local/a/file", false),
+            ("/db/_changes?feed=continuous", false),
+        ] {
+            assert_eq!(gets_out_of_step(&Uri::from_static(target)), is_so, "{target}");
         }
     }
 
