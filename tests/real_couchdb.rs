@@ -135,6 +135,19 @@ async fn a_body_that_couchdb_does_not_read_is_no_request() {
     assert_eq!(head.status(), 201);
     let (head, body) = couch.ask("GET", "/nothing", "", "").await;
     assert_eq!(head.status(), 404, "{body}");
+    let document = r#"{"_attachments":{"a":{"follows":true,"length":1,"content_type":"a/b"}}}"#;
+    let parts = format!("--b\r\nContent-Type: application/json\r\n\r\n{document}\r\n--b\r\n\r\na\r\n--b--");
+    // CouchDB reads 4 KB at once.
+    let posted = format!("{parts:4096}{hidden}");
+    let (db, authorization, length) = (&couch.db, &couch.authorization, posted.len());
+    let kind = "content-type: multipart/related;boundary=b";
+    let head =
+        format!("PUT /{db}/parts HTTP/1.1\r\nhost: x\r\n{authorization}{kind}\r\ncontent-length: {length}\r\n\r\n");
+    couch.client.send(format!("{head}{posted}")).await;
+    let (head, _) = couch.client.message().await;
+    assert_eq!(head.status(), 201);
+    let (head, body) = couch.ask("GET", "/nothing", "", "").await;
+    assert_eq!(head.status(), 404, "{body}");
     couch.gone().await;
 }
 
