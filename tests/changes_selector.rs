@@ -54,20 +54,29 @@ fn selector() -> Value {
 async fn a_get_becomes_a_post_with_the_selector() {
     let (head, body) = forwarded(
         "GET",
-        "/todo/_changes?since=3-g%2B&limit=2",
+        "/todo/_changes?since=3-g%2B&descending=true&limit=2",
         "authorization: Basic x\r\naccept: a/b\r\n",
         None,
     )
     .await;
     assert_eq!(
         head.line,
-        "POST /todo/_changes?since=3-g%2B&limit=2&filter=_selector HTTP/1.1"
+        "POST /todo/_changes?since=3-g%2B&descending=true&limit=2&filter=_selector HTTP/1.1"
     );
     assert_eq!(head.get("content-type"), Some("application/json"));
     assert_eq!(head.get("authorization"), Some("Basic x"));
     assert_eq!(head.get("accept"), Some("a/b"));
     assert_eq!(head.get("app-version"), None);
     assert_eq!(body, json!({ "selector": selector() }));
+}
+
+#[tokio::test]
+async fn couchdb_filters_without_a_limit() {
+    let (head, _) = forwarded("GET", "/todo/_changes?limit=2", "", None).await;
+    assert_eq!(
+        head.line,
+        "POST /todo/_changes?filter=_selector&limit=1000000000000000&seq_interval=1 HTTP/1.1"
+    );
 }
 
 #[tokio::test]
@@ -122,8 +131,11 @@ async fn a_selector_of_the_client_stays_in_force() {
 async fn what_is_posted_without_a_filter_is_no_filter() {
     // CouchDB ignores all of it; `fields` must not come into force with our filter.
     for posted in [r#"{"doc_ids":["a"],"selector":{"a":1},"fields":["a"]}"#, "{}", ""] {
-        let (head, body) = forwarded("POST", "/todo/_changes?limit=1", "", Some(posted)).await;
-        assert_eq!(head.line, "POST /todo/_changes?limit=1&filter=_selector HTTP/1.1");
+        let (head, body) = forwarded("POST", "/todo/_changes?style=all_docs", "", Some(posted)).await;
+        assert_eq!(
+            head.line,
+            "POST /todo/_changes?style=all_docs&filter=_selector HTTP/1.1"
+        );
         assert_eq!(body, json!({ "selector": selector() }));
     }
 }

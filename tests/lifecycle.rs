@@ -140,7 +140,7 @@ async fn outlast(proxy: &Running, upstream: &Scripted) {
 }
 
 #[tokio::test]
-async fn a_feed_does_not_share_its_connection() {
+async fn a_feed_of_events_does_not_share_its_connection() {
     let upstream = Scripted::listen().await;
     let proxy = Running::before(&upstream).await;
     let mut client = proxy.connect().await;

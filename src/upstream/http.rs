@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base64::Engine as _;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Uri, Version,
-    header::{CONNECTION, HOST, LOCATION},
+    header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION},
     uri::{Parts, PathAndQuery, Scheme},
 };
 use http_body_util::BodyExt;
@@ -19,6 +19,7 @@ use super::{
     idle::{Idle, watch, within},
     pool::{Failure, Pool},
 };
+use crate::couch::route::{decode, query_pairs};
 
 /// By this CouchDB, and by its proto the scheme, makes the URLs in its answers.
 pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -121,9 +122,7 @@ where
                 .then_some(timeouts.idle);
             let reachable = Reachable::of(request.headers());
             target.aim(&mut request);
-            if idle.is_none() {
-                // CouchDB ends an eventsource feed without rows twice (3.5.0): what follows on that connection would be
-                // read as the answer to another request.
+            if gets_out_of_step(request.uri(), request.headers()) {
                 request
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -147,6 +146,24 @@ where
             }))
         }
     }))
+}
+
+/// Whether CouchDB may send more or read less on a connection than this request is about, so that whoever came next there would
+/// be given another's answer (3.5.0). A feed of events without rows is ended twice. An attachment of a `_local` document is
+/// accepted and its body left unread, and so is what follows the last part of a multipart: it is taken for the next request.
+///
+/// All else keeps its connection, other feeds too: a longpoll that hidden writes wake is asked for again and again.
+fn gets_out_of_step(uri: &Uri, headers: &HeaderMap) -> bool {
+    let is_multipart = headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes().trim_ascii_start();
+        kind.get(..10)
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
+    });
+    let mut segments = uri.path().split('/').filter(|segment| !segment.is_empty());
+    let is_events = query_pairs(uri.query().unwrap_or_default()).any(|(_, value)| value == "eventsource");
+    is_multipart
+        || is_events
+        || (segments.any(|segment| decode(segment).starts_with("_local/")) && segments.next().is_some())
 }
 
 /// How the client reached the proxy, as the proxy's own headers say.
@@ -320,6 +337,25 @@ mod tests {
             "http://a%FF@couch",
         ] {
             assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn knows_what_leaves_a_connection_out_of_step() {
+        for (target, is_so) in [
+            ("/db/_changes?feed=longpoll&feed=%65ventsource", true),
+            ("/db/_local%2Fa/file", true),
+            ("/base//db//%5flocal%2fa//file/", true),
+            ("/db/_local%2Fa/", false),
+            ("/db/_local/a/file", false),
+            ("/db/_changes?feed=continuous", false),
+        ] {
+            let is_told = gets_out_of_step(&Uri::from_static(target), &HeaderMap::new());
+            assert_eq!(is_told, is_so, "{target}");
+        }
+        for (kind, is_so) in [("Multipart/related;boundary=b", true), ("application/json", false)] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert_eq!(gets_out_of_step(&Uri::from_static("/db/a"), &headers), is_so, "{kind}");
         }
     }
 

@@ -51,6 +51,13 @@ pub(super) async fn forward(proxy: Arc<Proxy>, call: Call) -> Answer {
             let selected = query.filter == "_selector";
             let limit = proxy.settings.filter_limit;
             let (call, selector) = selector::combine(call, selected, filter.selector(), limit).await?;
+            let query = Query {
+                filter: "_selector".to_owned(),
+                ..query
+            };
+            if query.is_counted_here() {
+                return rows::forward(&proxy, call, query, filter).await;
+            }
             conditional(upstream, call, selector.tag()).await
         }
         ("GET" | "POST", _) => rows::forward(&proxy, call, query, filter).await,

@@ -28,10 +28,11 @@ pub(super) struct Progress {
 }
 
 impl Page {
-    /// The first: what the client asks for. A feed that cannot be taken up again where a page ended, because it is live or goes
-    /// backwards, is not limited: it is left when there is enough.
+    /// The first: what the client asks for. A feed that cannot be taken up again where a page ended, because it is live, goes
+    /// backwards or is [filtered by CouchDB](Query::is_counted_here), is not limited: it is left when there is enough.
     pub(super) fn first(query: &Query) -> Self {
-        let can_be_resumed = matches!(query.kind, Kind::Normal | Kind::Longpoll) && !query.descending;
+        let can_be_resumed =
+            matches!(query.kind, Kind::Normal | Kind::Longpoll) && !query.descending && !query.is_counted_here();
         match query.limit {
             Some(limit) if limit > 0 && !can_be_resumed => Self {
                 kind: query.kind,
@@ -65,7 +66,9 @@ impl Page {
             query.kind == Kind::Longpoll && kept == 0 && missing != Some(0) && (seen > 0 || self.kind == Kind::Normal);
         (goes_on || waits).then(|| Self {
             kind: if goes_on { Kind::Normal } else { query.kind },
-            limit: missing.map(|missing| size(missing, seen_in_all, kept)),
+            limit: missing
+                .filter(|_| !query.is_counted_here())
+                .map(|missing| size(missing, seen_in_all, kept)),
             is_generous: true,
         })
     }
@@ -161,6 +164,7 @@ mod tests {
             "limit=2&descending=true",
             "limit=2&feed=continuous",
             "limit=2&feed=eventsource",
+            "limit=2&filter=a/b",
         ] {
             let query = Query::parse(query);
             let page = Page::first(&query);

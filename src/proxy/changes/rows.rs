@@ -97,16 +97,16 @@ pub(super) async fn forward(proxy: &Proxy, mut call: Call, query: Query, filter:
     };
     // What is packed cannot be looked into.
     call.parts.headers.remove(ACCEPT_ENCODING);
-    let source = Source {
-        upstream: proxy.upstream.clone(),
-        head: call.parts.clone(),
-        posted,
-    };
     let page = Page::first(&query);
     if page.limit != query.limit {
         let unlimited = instead(&call.parts.uri, &[("limit", NO_LIMIT), ("seq_interval", "1")]);
         call.parts.uri = unlimited.ok_or(Error::BadRequest("invalid_url_encoding"))?;
     }
+    let source = Source {
+        upstream: proxy.upstream.clone(),
+        head: call.parts.clone(),
+        posted,
+    };
     let mut answer = conditional(&proxy.upstream, call, filter.tag()).await?;
     if answer.status() != StatusCode::OK {
         return Ok(answer);
