@@ -3,11 +3,11 @@
 
 mod support;
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use chesterfield::{
     proxy::{Databases, Settings, Undeclared},
-    upstream::{Upstream, UpstreamService, embedded::Embedded},
+    upstream::{self, Timeouts, Upstream, UpstreamService, embedded::Embedded},
 };
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
@@ -320,15 +320,25 @@ async fn more_than_a_mebibyte_is_refused() {
 
 #[tokio::test]
 async fn a_job_may_run_for_hours() {
-    // What may stay silent is sent on a connection of its own, to which no timeout applies.
+    let upstream = Scripted::listen().await;
+    let timeouts = Timeouts {
+        idle: Duration::from_millis(50),
+        ..Timeouts::default()
+    };
+    let proxy = Running::start(settings(), upstream::http(&upstream.url(), timeouts).unwrap()).await;
     for headers in ["", V2] {
-        let (head, _) = forwarded("POST", "/_replicate", headers, PULL).await;
-        assert_eq!(head.get("connection"), Some("close"));
+        let mut giver = proxy.connect().await;
+        giver.ask_with("POST", "/_replicate", headers, PULL).await;
+        let mut job = upstream.accept().await;
+        job.message().await;
+        // By the time that another request is given up, the job has taken as long.
+        let mut other = proxy.connect().await;
+        other.ask("GET", "/todo/doc", headers).await;
+        let _unanswered = upstream.accept().await;
+        assert_eq!(other.message().await.0.status(), 504);
+        job.answer("200 OK", "", "{}").await;
+        assert_eq!(giver.message().await.0.status(), 200);
     }
-    assert_eq!(
-        forwarded("PUT", "/_replicator/a", V2, PULL).await.0.get("connection"),
-        None
-    );
 }
 
 /// The embedded store runs no jobs, but it keeps them.

@@ -70,8 +70,8 @@ async fn a_path_declares_what_a_header_declares() {
     let world = World::with(settings()).await;
     for (target, upstream) in [
         (
-            "/_app/todo-app@2.0.0/todo/_changes?limit=1",
-            "POST /todo/_changes?limit=1&filter=_selector HTTP/1.1",
+            "/_app/todo-app@2.0.0/todo/_changes?since=1",
+            "POST /todo/_changes?since=1&filter=_selector HTTP/1.1",
         ),
         (
             "//%5fapp/todo-app%402.7.1//todo/_changes",
