@@ -408,11 +408,11 @@ async fn what_stands_in_revisions_is_edited() {
     stage.end().await;
 }
 
-#[tokio::test]
-async fn what_is_of_no_entity_is_left_alone() {
+/// A stage, and how often its entities are read.
+async fn counting() -> (Stage, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = asked.clone();
-    let mut stage = Stage::behind(|inner| {
+    let stage = Stage::behind(|inner| {
         wrap(inner, move |request, mut inner| {
             let own = request.uri().path().ends_with("_bulk_get");
             counting.fetch_add(usize::from(own), Ordering::Relaxed);
@@ -420,6 +420,12 @@ async fn what_is_of_no_entity_is_left_alone() {
         })
     })
     .await;
+    (stage, asked)
+}
+
+#[tokio::test]
+async fn what_is_of_no_entity_is_left_alone() {
+    let (mut stage, asked) = counting().await;
     let proxy = stage.proxy().await;
     for id in [
         "plain",
@@ -614,16 +620,7 @@ async fn one_bad_document_fails_no_other() {
 
 #[tokio::test]
 async fn conflicts_of_a_batch_are_read_at_once() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counting = asked.clone();
-    let mut stage = Stage::behind(|inner| {
-        wrap(inner, move |request, mut inner| {
-            let own = request.uri().path().ends_with("_bulk_get");
-            counting.fetch_add(usize::from(own), Ordering::Relaxed);
-            async move { inner.call(request).await }
-        })
-    })
-    .await;
+    let (mut stage, asked) = counting().await;
     let proxy = stage.proxy().await;
     let batch = |hash: &str| {
         let docs = (0..20).map(|n| {
