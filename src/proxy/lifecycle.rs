@@ -31,9 +31,6 @@ impl Default for Retirement {
 
 /// Refuses the requests of a retired version, save those that a push is made of if it may write.
 pub(super) fn admit(call: &Call, app: &AppManifest, apps: &Apps, retirement: Retirement) -> Result<(), Error> {
-    if !app.manifest.ends() {
-        return Ok(());
-    }
     let now = Moment::now();
     if !app.manifest.is_retired(now) || (retirement.accepts_writes && pushes(call)) {
         return Ok(());
@@ -61,26 +58,24 @@ fn pushes(call: &Call) -> bool {
 /// Says in an answer that a version ends: `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and where to read of it.
 pub(super) fn announce(app: &AppManifest, headers: &mut HeaderMap) {
     let manifest = &app.manifest;
-    let (deprecation, sunset) = (
-        manifest.deprecated.map(Moment::structured),
-        manifest.sunset.map(Moment::http_date),
-    );
-    let relations = [
-        (deprecation.is_some(), "deprecation"),
-        (sunset.is_some() || manifest.retired, "sunset"),
+    let is_deprecated = manifest.deprecated.is_some();
+    let has_sunset = manifest.sunset.is_some() || manifest.retired;
+    let link = |relation: &str| Some(format!("<{}>; rel=\"{relation}\"", manifest.link.as_ref()?));
+    let told = [
+        (DEPRECATION, manifest.deprecated.map(Moment::structured)),
+        (SUNSET, manifest.sunset.map(Moment::http_date)),
+        (LINK, link("deprecation").filter(|_| is_deprecated)),
+        (LINK, link("sunset").filter(|_| has_sunset)),
     ];
-    for (name, value) in [(DEPRECATION, deprecation), (SUNSET, sunset)] {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-            headers.insert(name, value);
-        }
-    }
-    for (_, relation) in relations.iter().filter(|(applies, _)| *applies) {
-        let link = manifest
-            .link
-            .as_ref()
-            .map(|link| format!("<{link}>; rel=\"{relation}\""));
-        if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
-            headers.append(LINK, link);
+    for (name, value) in told {
+        match value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            Some(value) if name == LINK => {
+                headers.append(name, value);
+            }
+            Some(value) => {
+                headers.insert(name, value);
+            }
+            None => {}
         }
     }
 }

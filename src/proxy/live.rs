@@ -13,9 +13,9 @@ use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::Call;
+use super::{Call, changes};
 use crate::{
-    couch::{Route, route::query_pairs},
+    couch::Route,
     upstream::{Body, BoxError, LiveFeed},
 };
 
@@ -44,10 +44,7 @@ pub(super) fn mark(call: &mut Call) -> bool {
     if !matches!(call.route, Route::Changes { .. } | Route::Server) || call.method == Method::HEAD {
         return false;
     }
-    let feeds =
-        query_pairs(call.parts.uri.query().unwrap_or_default()).filter(|(key, _)| key.eq_ignore_ascii_case("feed"));
-    let live = |feed: &str| matches!(feed, "continuous" | "live" | "longpoll" | "eventsource");
-    let is_live = feeds.last().is_some_and(|(_, feed)| live(&feed));
+    let is_live = changes::is_live(call.parts.uri.query().unwrap_or_default());
     if is_live {
         call.parts.extensions.insert(LiveFeed);
     }

@@ -14,7 +14,7 @@ mod query;
 mod rows;
 mod selector;
 
-use query::Query;
+use query::{Kind, Query};
 
 /// Where documents that an app does not see are taken out of a feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +63,11 @@ pub(super) async fn forward(proxy: Arc<Proxy>, call: Call) -> Answer {
         ("GET" | "POST", _) => rows::forward(&proxy, call, query, filter).await,
         _ => pass(upstream, call).await,
     }
+}
+
+/// Whether a feed that is asked for like this may stay silent for any time.
+pub(super) fn is_live(query: &str) -> bool {
+    Query::parse(query).kind != Kind::Normal
 }
 
 /// A limited feed from the end cannot be taken up again where a page ended: CouchDB ignores its `since`. It alone can fill that page.
