@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, header::CONTENT_TYPE};
 
 /// The header by which a `POST` may claim to be another method.
 pub const METHOD_OVERRIDE: &str = "x-http-method-override";
@@ -330,6 +330,14 @@ pub fn effective_method(method: &Method, headers: &HeaderMap) -> Method {
         b"COPY" => Method::from_bytes(b"COPY").unwrap_or(Method::POST),
         _ => method.clone(),
     }
+}
+
+/// Whether a body is in parts, of whatever kind.
+pub fn is_multipart(headers: &HeaderMap) -> bool {
+    const MULTIPART: &[u8] = b"multipart/";
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let begin = content_type.trim_ascii_start().get(..MULTIPART.len());
+    begin.is_some_and(|begin| begin.eq_ignore_ascii_case(MULTIPART))
 }
 
 /// Decodes one path segment or query part as CouchDB does (`mochiweb_util:unquote`): `+` is a space; a `%` that begins

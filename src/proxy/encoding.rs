@@ -1,4 +1,4 @@
-//! Bodies of clients, read as CouchDB reads them.
+//! Bodies of clients, read as CouchDB reads them, and others in their place.
 
 use std::{borrow::Cow, collections::BTreeMap, io::Read as _};
 
@@ -6,12 +6,12 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http::{
     HeaderMap, HeaderValue,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRAILER, TRANSFER_ENCODING},
 };
 use serde_json::value::RawValue;
 
-use super::Error;
-use crate::upstream::body::ReadError;
+use super::{Call, Error};
+use crate::upstream::body::{ReadError, full};
 
 pub(super) const JSON: &str = "application/json";
 
@@ -60,6 +60,19 @@ pub(super) fn members(posted: &[u8]) -> Result<Members<'_>, Error> {
             "invalid UTF-8 JSON"
         })
     })
+}
+
+/// Puts another body, in plain, in place of the one that was sent.
+pub(super) fn repost(call: &mut Call, text: impl Into<Bytes>) {
+    call.body = full(text);
+    forget_body(&mut call.parts.headers);
+}
+
+/// Takes out what is true of the body that was sent alone; not its type, which another one may share.
+pub(super) fn forget_body(headers: &mut HeaderMap) {
+    for stale in [CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, TRAILER] {
+        headers.remove(stale);
+    }
 }
 
 #[cfg(test)]

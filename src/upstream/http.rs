@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base64::Engine as _;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Uri, Version,
-    header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION},
+    header::{CONNECTION, HOST, LOCATION},
     uri::{Parts, PathAndQuery, Scheme},
 };
 use http_body_util::BodyExt;
@@ -19,7 +19,7 @@ use super::{
     idle::{Idle, watch, within},
     pool::{Failure, Pool},
 };
-use crate::couch::route::{decode, query_pairs};
+use crate::couch::route::{decode, is_multipart, query_pairs};
 
 /// By this CouchDB, and by its proto the scheme, makes the URLs in its answers.
 pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -154,14 +154,9 @@ where
 ///
 /// All else keeps its connection, other feeds too: a longpoll that hidden writes wake is asked for again and again.
 fn gets_out_of_step(uri: &Uri, headers: &HeaderMap) -> bool {
-    let is_multipart = headers.get(CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.as_bytes().trim_ascii_start();
-        kind.get(..10)
-            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
-    });
     let mut segments = uri.path().split('/').filter(|segment| !segment.is_empty());
     let is_events = query_pairs(uri.query().unwrap_or_default()).any(|(_, value)| value == "eventsource");
-    is_multipart
+    is_multipart(headers)
         || is_events
         || (segments.any(|segment| decode(segment).starts_with("_local/")) && segments.next().is_some())
 }
@@ -293,6 +288,8 @@ fn basic(credentials: &str) -> Result<HeaderValue, InvalidUrl> {
 #[cfg(test)]
 mod tests {
     use http_body_util::Empty;
+
+    use http::header::CONTENT_TYPE;
 
     use super::*;
 

@@ -46,6 +46,14 @@ impl Upstream {
     pub fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Error>> {
         self.service.clone().call(request)
     }
+
+    /// Its answer cannot be gone on with.
+    pub fn broken(&self, source: impl Into<BoxError>) -> Error {
+        Error::Broken {
+            name: self.name.clone(),
+            source: source.into(),
+        }
+    }
 }
 
 /// A mark in a request's extensions: its answer may rightly stay silent for any time, so no idle timeout applies.

@@ -6,10 +6,7 @@ use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream};
 use http::{
     Method, Response, StatusCode,
-    header::{
-        ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, IF_NONE_MATCH, TRAILER,
-        TRANSFER_ENCODING,
-    },
+    header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH},
     request,
 };
 use http_body::Frame;
@@ -17,7 +14,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    super::{Call, Error, Proxy, service::Answer},
+    super::{Call, Error, Proxy, encoding::forget_body, service::Answer},
     conditional,
     pages::{Page, Progress},
     query::{Kind, Query, instead},
@@ -354,17 +351,9 @@ impl Source {
             Some(posted) => body::full(posted),
             None => {
                 head.method = Method::GET;
-                let method_override = HeaderName::from_static(METHOD_OVERRIDE);
-                for of_body in [
-                    method_override,
-                    CONTENT_TYPE,
-                    CONTENT_LENGTH,
-                    CONTENT_ENCODING,
-                    TRANSFER_ENCODING,
-                    TRAILER,
-                ] {
-                    head.headers.remove(of_body);
-                }
+                head.headers.remove(METHOD_OVERRIDE);
+                head.headers.remove(CONTENT_TYPE);
+                forget_body(&mut head.headers);
                 body::empty()
             }
         };

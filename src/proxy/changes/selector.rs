@@ -1,14 +1,11 @@
 //! The filter of an app version as a selector, which CouchDB runs together with a selector of the client.
 
-use http::{
-    HeaderValue, Method,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRAILER, TRANSFER_ENCODING},
-};
+use http::{HeaderValue, Method, header::CONTENT_TYPE};
 
 use super::{
     super::{
         Call, Error,
-        encoding::{JSON, Members, decompress, is_json, members},
+        encoding::{JSON, Members, decompress, is_json, members, repost},
     },
     query::with,
 };
@@ -64,21 +61,12 @@ fn select(mut call: Call, others: &Members<'_>, selector: &Selector) -> Result<C
 /// Turns a request into a `POST` of these members.
 pub(super) fn post(mut call: Call, members: &Members<'_>) -> Result<Call, Error> {
     let text = serde_json::to_vec(members).map_err(|_| Error::BadRequest("invalid UTF-8 JSON"))?;
-    call.body = body::full(text);
+    repost(&mut call, text);
     call.method = Method::POST;
     call.parts.method = Method::POST;
     let headers = &mut call.parts.headers;
     // A GET that says it is a GET would be one again as soon as it is a POST.
-    let method_override = HeaderName::from_static(METHOD_OVERRIDE);
-    for stale in [
-        method_override,
-        CONTENT_LENGTH,
-        CONTENT_ENCODING,
-        TRANSFER_ENCODING,
-        TRAILER,
-    ] {
-        headers.remove(stale);
-    }
+    headers.remove(METHOD_OVERRIDE);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     Ok(call)
 }

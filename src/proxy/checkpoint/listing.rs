@@ -5,14 +5,18 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 
 use super::{
-    super::{Answer, Call, Error, encoding::Members, service::pass},
+    super::{
+        Answer, Call, Error,
+        encoding::{Members, repost},
+        service::pass,
+    },
     PLAIN, edited,
     json::{
         self,
         Step::{self, Each, Member},
     },
     names::Names,
-    post, read, retarget,
+    read, retarget,
 };
 use crate::{couch::route::decode, upstream::Upstream};
 
@@ -49,7 +53,7 @@ async fn stored(call: &mut Call, names: &Names<'_>) -> Result<(), Error> {
             .chain(&PLACES)
             .any(|name| members.contains_key(*name));
         asks.descending |= members.get("descending").is_some_and(|value| value.get() == "true");
-        post(call, body(&text, names));
+        repost(call, body(&text, names));
     }
     if !asks.part {
         let (mut start, mut end) = names.range();

@@ -13,16 +13,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, Uri,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, LOCATION, TRAILER},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, LOCATION},
     uri::PathAndQuery,
 };
 
-use super::{Answer, Call, Error, Proxy, encoding::decompress, service::pass};
+use super::{
+    Answer, Call, Error, Proxy,
+    encoding::{decompress, repost},
+    service::pass,
+};
 use crate::{
     couch::Route,
     schema::Filter,
     upstream::{
-        self, Body, Upstream,
+        Body, Upstream,
         body::{self, Peeked, full},
     },
 };
@@ -133,7 +137,7 @@ async fn rename(call: &mut Call, way: &[Step], names: &Names<'_>) -> Result<bool
     let renamed = json::replace(&text, way, |id| names.stored(id));
     let is_renamed = renamed.is_some();
     if let Some(renamed) = renamed {
-        post(call, renamed);
+        repost(call, renamed);
     }
     Ok(is_renamed)
 }
@@ -151,14 +155,6 @@ async fn read(call: &mut Call) -> Result<Option<Bytes>, Error> {
             call.body = body;
             Ok(None)
         }
-    }
-}
-
-/// Puts another body, unpacked, in the place of the one that was sent.
-fn post(call: &mut Call, body: Vec<u8>) {
-    call.body = full(body);
-    for stale in [CONTENT_LENGTH, CONTENT_ENCODING, TRAILER] {
-        call.parts.headers.remove(stale);
     }
 }
 
@@ -190,10 +186,7 @@ async fn edited(upstream: &Upstream, answer: Response<Body>, other: impl Fn(&[u8
     }
     let (mut head, body) = answer.into_parts();
     let body = body::read(body, ANSWER_LIMIT).await;
-    let body = body.map_err(|source| upstream::Error::Broken {
-        name: upstream.name.clone(),
-        source: source.into(),
-    })?;
+    let body = body.map_err(|error| upstream.broken(error))?;
     let body = match other(&body) {
         Some(other) => {
             head.headers.remove(CONTENT_LENGTH);

@@ -15,10 +15,10 @@ use uuid::Uuid;
 use super::{
     super::{
         Answer, Call, Error,
-        encoding::{Members, is_json, members},
+        encoding::{Members, is_json, members, repost},
         service::pass,
     },
-    in_plain, posted, repost,
+    in_plain, posted,
 };
 use crate::{
     schema::Filter,

@@ -16,14 +16,14 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{
-    super::{Call, Error},
+    super::{Call, Error, encoding::forget_body},
     query::{Query, partition},
     rows::Rows,
 };
 use crate::{
     couch::{listing::Piece, route::METHOD_OVERRIDE},
     schema::Filter,
-    upstream::{self, Body, Upstream, body},
+    upstream::{Body, Upstream, body},
 };
 
 /// Ids in a bucket when it is counted: a few milliseconds of CouchDB's time.
@@ -265,11 +265,9 @@ impl Range {
 impl Asker {
     pub(super) fn of(upstream: &Upstream, call: &Call) -> Self {
         let mut headers = call.parts.headers.clone();
+        forget_body(&mut headers);
         for theirs in [
-            header::CONTENT_LENGTH,
             header::CONTENT_TYPE,
-            header::CONTENT_ENCODING,
-            header::TRAILER,
             header::ACCEPT,
             header::ACCEPT_ENCODING,
             header::IF_NONE_MATCH,
@@ -325,28 +323,23 @@ impl Asker {
 
     async fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let text = body::read(self.ask(path).await?, LIMIT).await;
-        let text = text.map_err(|error| self.broken(error))?;
-        serde_json::from_slice(&text).map_err(|error| self.broken(error))
+        let text = text.map_err(|error| self.upstream.broken(error))?;
+        Ok(serde_json::from_slice(&text).map_err(|error| self.upstream.broken(error))?)
     }
 
     async fn ask(&self, path: &str) -> Result<Body, Error> {
         let db = utf8_percent_encode(&self.db, NON_ALPHANUMERIC);
         let request = Request::get(format!("/{db}{path}")).body(body::empty());
-        let mut request = request.map_err(|error| self.broken(error))?;
+        let mut request = request.map_err(|error| self.upstream.broken(error))?;
         *request.headers_mut() = self.headers.clone();
         let answer = self.upstream.send(request).await?;
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
-            status => Err(self.broken(format!("hidden documents cannot be counted: {status}"))),
+            status => {
+                let refused = format!("hidden documents cannot be counted: {status}");
+                Err(self.upstream.broken(refused).into())
+            }
         }
-    }
-
-    fn broken(&self, source: impl Into<upstream::BoxError>) -> Error {
-        upstream::Error::Broken {
-            name: self.upstream.name.clone(),
-            source: source.into(),
-        }
-        .into()
     }
 }
 

@@ -6,10 +6,10 @@ use serde_json::value::RawValue;
 use super::{
     super::{
         Answer, Call, Error,
-        encoding::{is_json, members},
+        encoding::{is_json, members, repost},
         service::pass,
     },
-    posted, repost,
+    posted,
 };
 use crate::{couch::Selector, schema::Filter, upstream::Upstream};
 

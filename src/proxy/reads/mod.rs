@@ -13,7 +13,7 @@ mod rows;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+use http::header::ACCEPT_ENCODING;
 
 use super::{Answer, Call, Error, Proxy, encoding::decompress, service::pass};
 use crate::{couch::Route, upstream::body};
@@ -49,14 +49,6 @@ async fn posted(call: &mut Call) -> Result<Option<Bytes>, Error> {
     }
     call.body = body::full(sent.clone());
     decompress(&call.parts.headers, sent, LIMIT).map(Some)
-}
-
-/// Puts another body in place of the one that was sent.
-fn repost(call: &mut Call, text: impl Into<Bytes>) {
-    call.body = body::full(text);
-    for stale in [CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, TRAILER] {
-        call.parts.headers.remove(stale);
-    }
 }
 
 /// Has the answer sent in plain, whatever stands between: it is to be looked into.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::{
     super::{
         Answer, Call, Error,
-        encoding::{is_json, members},
+        encoding::{is_json, members, repost},
         service::pass,
     },
     LIMIT,
@@ -21,13 +21,12 @@ use super::{
     listing::Listing,
     posted,
     query::{Query, with_members},
-    repost,
     rows::Rows,
 };
 use crate::{
     couch::Route,
     schema::Filter,
-    upstream::{self, Body, BoxError, Upstream, body},
+    upstream::{Body, BoxError, Upstream, body},
 };
 
 /// What is left of the answer.
@@ -88,9 +87,7 @@ pub(super) async fn forward(upstream: &Upstream, censuses: &Censuses, mut call: 
         return Ok(answer);
     }
     let (mut head, heads) = answer.into_parts();
-    body::read(heads, LIMIT)
-        .await
-        .map_err(|error| broken(upstream, error))?;
+    body::read(heads, LIMIT).await.map_err(|error| upstream.broken(error))?;
     let counts = if is_view {
         None
     } else {
@@ -143,7 +140,7 @@ impl Listings {
             .send(Request::from_parts(self.parts.clone(), posted))
             .await?;
         if answer.status() != StatusCode::OK {
-            return Err(broken(&self.upstream, "a query was refused that was not before"));
+            return Err(self.upstream.broken("a query was refused that was not before").into());
         }
         let rows = Rows::new(&self.upstream, answer.into_body());
         let mut listing = Listing::open(rows, self.filter.clone(), query).await?;
@@ -168,12 +165,4 @@ fn streamed(listings: Listings) -> Body {
         .map_ok(Frame::data)
         .map_err(|error: Error| BoxError::from(error));
     StreamBody::new(frames).boxed_unsync()
-}
-
-fn broken(upstream: &Upstream, source: impl Into<BoxError>) -> Error {
-    upstream::Error::Broken {
-        name: upstream.name.clone(),
-        source: source.into(),
-    }
-    .into()
 }

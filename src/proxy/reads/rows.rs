@@ -5,15 +5,14 @@ use http_body_util::BodyExt;
 use super::super::Error;
 use crate::{
     couch::listing::{Piece, Reader},
-    upstream::{self, Body, BoxError, Upstream},
+    upstream::{Body, Upstream},
 };
 
 /// A listing that is being read.
 pub(super) struct Rows {
     body: Body,
     reader: Reader,
-    /// As [`Upstream::name`].
-    name: String,
+    upstream: Upstream,
 }
 
 impl Rows {
@@ -21,21 +20,21 @@ impl Rows {
         Self {
             body,
             reader: Reader::default(),
-            name: upstream.name.clone(),
+            upstream: upstream.clone(),
         }
     }
 
     /// The next piece of what has come.
     pub(super) fn ready(&mut self) -> Result<Option<Piece>, Error> {
-        self.reader.piece().map_err(|error| self.broken(error.into()))
+        Ok(self.reader.piece().map_err(|error| self.upstream.broken(error))?)
     }
 
     /// Waits for more to come. Fails if nothing does: then the listing has broken off.
     pub(super) async fn more(&mut self) -> Result<(), Error> {
         loop {
             match self.body.frame().await {
-                None => return Err(self.broken("the listing broke off".into())),
-                Some(Err(error)) => return Err(self.broken(error)),
+                None => return Err(self.upstream.broken("the listing broke off").into()),
+                Some(Err(error)) => return Err(self.upstream.broken(error).into()),
                 Some(Ok(frame)) => {
                     if let Ok(text) = frame.into_data() {
                         self.reader.feed(text);
@@ -59,13 +58,5 @@ impl Rows {
     /// Reads what stands behind the last row, so that the connection can be used again.
     pub(super) async fn drain(&mut self) {
         while let Some(Ok(_)) = self.body.frame().await {}
-    }
-
-    fn broken(&self, source: BoxError) -> Error {
-        upstream::Error::Broken {
-            name: self.name.clone(),
-            source,
-        }
-        .into()
     }
 }

@@ -16,10 +16,7 @@ mod place;
 
 use std::sync::Arc;
 
-use http::{
-    Method,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER, TRANSFER_ENCODING},
-};
+use http::Method;
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
@@ -27,9 +24,14 @@ use self::{
     job::{Giver, Job, Refusal},
     place::Here,
 };
-use super::{Answer, Call, Error, Proxy, encoding::decompress, headers::names, service::pass};
+use super::{
+    Answer, Call, Error, Proxy,
+    encoding::{decompress, repost},
+    headers::names,
+    service::pass,
+};
 use crate::{
-    couch::Route,
+    couch::{Route, route::is_multipart},
     upstream::{body, http::FORWARDED_HOST},
 };
 
@@ -94,15 +96,6 @@ fn given(call: &Call) -> Result<Option<Given>, Refused> {
             app: app.to_string(),
         }),
     };
-    let content_type = call
-        .parts
-        .headers
-        .get(CONTENT_TYPE)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    let is_multipart = content_type
-        .get(..10)
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"));
     match &call.route {
         Route::Replicate => Ok(Some(Given::Once)),
         Route::BulkDocs { .. } => Ok(Some(Given::Bulk)),
@@ -110,7 +103,9 @@ fn given(call: &Call) -> Result<Option<Given>, Refused> {
         Route::UpdateHandler { .. } => unseen("_update"),
         _ if call.method.as_str() == "COPY" => unseen("COPY"),
         // Either writes the document that stands in one of its parts (`chttpd_db:db_doc_req`).
-        Route::Document { .. } if is_multipart && call.method != Method::DELETE => unseen("multipart"),
+        Route::Document { .. } if is_multipart(&call.parts.headers) && call.method != Method::DELETE => {
+            unseen("multipart")
+        }
         Route::Document { .. } if call.method == Method::PUT => Ok(Some(Given::Stored)),
         // Deletions and attachments; a form that is none.
         _ => Ok(None),
@@ -141,10 +136,7 @@ async fn restrict(proxy: &Proxy, mut call: Call, given: Given) -> Result<Call, E
         call.body = body::full(posted);
         return Ok(call);
     };
-    call.body = body::full(text);
-    for stale in [CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, TRAILER] {
-        call.parts.headers.remove(stale);
-    }
+    repost(&mut call, text);
     Ok(call)
 }
 

@@ -14,7 +14,7 @@ use crate::{
     fanout::{EntityKey, FanOut},
     reconcile::Body as Stored,
     upstream::{
-        self, Body, Upstream,
+        Body, Upstream,
         body::{self, Peeked, full},
     },
 };
@@ -107,10 +107,7 @@ pub async fn read(
     }
     let (head, body) = answer.into_parts();
     let peeked = body::peek(body, LIMIT).await;
-    let peeked = peeked.map_err(|source| upstream::Error::Broken {
-        name: upstream.name.clone(),
-        source: source.into(),
-    })?;
+    let peeked = peeked.map_err(|error| upstream.broken(error))?;
     let body = match peeked {
         Peeked::Whole(body) => body,
         Peeked::Longer(body) => {

@@ -18,7 +18,10 @@ use super::{
     room::{Place, Room},
 };
 use crate::{
-    couch::{Document, Rev, Route, route::query_pairs},
+    couch::{
+        Document, Rev, Route,
+        route::{is_multipart, query_pairs},
+    },
     fanout::{AT_ONCE, EntityKey, FanOut},
     reconcile::Body as Stored,
     upstream::body::{self, Peeked, ReadError, full},
@@ -305,11 +308,11 @@ fn if_match(headers: &HeaderMap) -> Option<String> {
 
 /// CouchDB takes any other type than these for JSON in a `PUT`.
 fn is_json(headers: &HeaderMap) -> bool {
+    const FORM: &[u8] = b"application/x-www-form-urlencoded";
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .map(HeaderValue::as_bytes)
         .unwrap_or_default();
-    let of =
-        |prefix: &[u8]| content_type.len() >= prefix.len() && content_type[..prefix.len()].eq_ignore_ascii_case(prefix);
-    !of(b"multipart/") && !of(b"application/x-www-form-urlencoded")
+    let begin = content_type.get(..FORM.len());
+    !is_multipart(headers) && !begin.is_some_and(|begin| begin.eq_ignore_ascii_case(FORM))
 }
