@@ -238,11 +238,8 @@ impl Client {
 fn apps() -> Apps {
     let class = |major: u64| {
         let name: ClassName = format!("todo-item@{major}").parse().unwrap();
-        Class {
-            pattern: IdPattern::new(pattern::DEFAULT, &name).unwrap(),
-            version: semver::Version::new(major, 0, 0),
-            name,
-        }
+        let pattern = IdPattern::new(pattern::DEFAULT, &name).unwrap();
+        Class::new(name, semver::Version::new(major, 0, 0), pattern)
     };
     let registry = Arc::new(Registry::new(vec![class(1), class(2), class(3)], vec![]).unwrap());
     let app = |name: &str, newer: &str| {

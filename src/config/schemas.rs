@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     folder::{self, Source},
@@ -27,15 +27,16 @@ pub struct Schemas {
     pub apps: Apps,
 }
 
-/// A JSON Schema, as far as it is read here.
+/// A JSON Schema, and the members that are read here.
 #[derive(Debug, Deserialize)]
 struct ClassFile {
     id: Option<String>,
     version: Option<String>,
     #[serde(rename = "documentId")]
     document_id: Option<String>,
-    #[serde(default)]
-    properties: Value,
+    /// All other members.
+    #[serde(flatten)]
+    definition: Map<String, Value>,
 }
 
 /// A class and the file it is from.
@@ -120,7 +121,11 @@ fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> O
     };
     for (field, expected) in [("schema", Value::from(schema)), ("version", version.major.into())] {
         let at = format!("/properties/{field}/const");
-        let declared = file.properties.get(field).and_then(|property| property.get("const"));
+        let declared = file
+            .definition
+            .get("properties")
+            .and_then(|properties| properties.get(field))
+            .and_then(|property| property.get("const"));
         if let Some(declared) = declared.filter(|declared| **declared != expected) {
             let what = format!("is {declared}, but documents of {name} carry {expected}");
             let mend = format!("write {expected}, or mend `id` or `version` above");
@@ -136,7 +141,10 @@ fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> O
         Flaw::new("/documentId", error.to_string(), mend)
     });
     let pattern = report.take(&source.file, pattern)?;
-    Some(Class { name, version, pattern })
+    Some(Class {
+        definition: Arc::new(Value::Object(file.definition.clone())),
+        ..Class::new(name, version, pattern)
+    })
 }
 
 /// A semantic version, told at `/version`.
@@ -155,11 +163,9 @@ pub(super) fn version(file: &str, text: Option<&str>, report: &mut Report) -> Op
 
 fn stand_in(stem: &str) -> Option<Class> {
     let name: ClassName = stem.parse().ok()?;
-    Some(Class {
-        version: semver::Version::new(name.major, 0, 0),
-        pattern: IdPattern::new(pattern::DEFAULT, &name).ok()?,
-        name,
-    })
+    let pattern = IdPattern::new(pattern::DEFAULT, &name).ok()?;
+    let version = semver::Version::new(name.major, 0, 0);
+    Some(Class::new(name, version, pattern))
 }
 
 /// Notes a file whose name does not say what is in it.

@@ -205,7 +205,7 @@ impl Report {
             tracing::warn!(
                 db,
                 document = refusal.target,
-                field = refusal.error.field(),
+                place = refusal.error.place(),
                 "a lens cannot carry an edit"
             );
         }

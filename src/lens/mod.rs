@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::{
     couch::Fields,
-    schema::{ClassId, ClassName, Step},
+    schema::{ClassId, ClassName, Direction, Step},
 };
 pub use example::Example;
 pub use file::LensFile;
@@ -45,6 +45,42 @@ struct Part {
     is_awaited: bool,
 }
 
+/// A document to be made: what a lens is crossed with.
+#[derive(Clone, Copy, Debug)]
+pub struct Put<'a> {
+    /// The side that the document is on.
+    pub to: Direction,
+    /// Its class.
+    pub target: ClassId,
+    /// The key that all documents at hand share.
+    pub key: &'a str,
+    /// The documents on the other side, in the order of the step. A missing part is its default.
+    pub sources: &'a [Option<&'a Fields>],
+    /// What the document was, of which it keeps what only it knows.
+    pub old: Option<&'a Fields>,
+}
+
+/// What crossing a lens makes.
+#[derive(Clone, Debug)]
+pub enum Made {
+    /// The document's fields; `schema`, `version` and ids are the caller's.
+    Document(Fields),
+    /// The sources tell that there is no such document.
+    Nothing,
+    /// The sources do not suffice yet.
+    NotReady,
+}
+
+impl Made {
+    /// The document, if one was made.
+    pub fn document(self) -> Option<Fields> {
+        match self {
+            Made::Document(fields) => Some(fields),
+            Made::Nothing | Made::NotReady => None,
+        }
+    }
+}
+
 /// The value at hand is not in the lens: nothing can be carried until the document or the lens changes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PutError {
@@ -61,8 +97,8 @@ pub enum PutError {
 }
 
 impl PutError {
-    /// The field at fault, for logs: they never hold values.
-    pub fn field(&self) -> &str {
+    /// What of the lens is at fault, for logs: they never hold values.
+    pub fn place(&self) -> &str {
         let PutError::NoValue { field, .. } = self;
         field
     }

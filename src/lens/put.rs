@@ -1,32 +1,21 @@
 //! Crossing a lens.
 
-use super::{Lens, PutError, operation::State};
-use crate::{
-    couch::Fields,
-    schema::{ClassId, Direction},
-};
+use super::{Lens, Made, Put, PutError, operation::State};
+use crate::{couch::Fields, schema::Direction};
 
 impl Lens {
-    /// The new fields of `target`. `sources` are the documents on the side that `to` leads away from, in the order of the
-    /// step; a missing part is its default. `old` is what the target document was, of which it keeps what only it knows.
-    ///
-    /// `schema`, `version` and ids are the caller's.
-    pub fn put(
-        &self,
-        to: Direction,
-        target: ClassId,
-        sources: &[Option<&Fields>],
-        old: Option<&Fields>,
-    ) -> Result<Fields, PutError> {
+    /// Makes one document of those on the other side.
+    pub fn put(&self, put: &Put) -> Result<Made, PutError> {
+        let Put { to, target, .. } = *put;
         let (near, _) = self.step.sides(to);
         let mut state: State = vec![Fields::default(); self.slots()];
-        for (&class, source) in near.iter().zip(sources) {
+        for (&class, source) in near.iter().zip(put.sources) {
             if let Some(fields) = source.or(self.default_of(class)) {
                 state[self.slot(class)] = fields.clone();
             }
         }
         let slot = self.slot(target);
-        let known = old.map(|old| self.walk_back(to, slot, old));
+        let known = put.old.map(|old| self.walk_back(to, slot, old));
         // A part keeps what it holds beside the fields that reach it; between primaries the source's fields travel.
         if let Some(leftover) = known
             .as_ref()
@@ -38,7 +27,7 @@ impl Lens {
         for (n, operation) in self.in_order(to).enumerate() {
             operation.put(to, &mut state, known.as_ref().map(|known| &known[n + 1]))?;
         }
-        Ok(state.swap_remove(slot))
+        Ok(Made::Document(state.swap_remove(slot)))
     }
 
     /// What the target knew before and after each operation, in the order in which `to` meets them. Of a primary only

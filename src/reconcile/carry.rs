@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     couch::{Content, Document, Fields, NodeId, Rev},
-    lens::Lens,
+    lens::{Lens, Put},
     schema::{ClassId, Direction},
 };
 
@@ -413,9 +413,15 @@ impl Work<'_> {
             .iter()
             .map(|body| body.as_ref().map(|b| &b.fields))
             .collect();
-        let fields = crossing
-            .lens
-            .put(crossing.to, crossing.target, &sources, old.map(|old| &old.fields))?;
-        Ok(Some(self.document(crossing.target, fields, old)))
+        let made = crossing.lens.put(&Put {
+            to: crossing.to,
+            target: crossing.target,
+            key: &self.entity.key,
+            sources: &sources,
+            old: old.map(|old| &old.fields),
+        })?;
+        Ok(made
+            .document()
+            .map(|fields| self.document(crossing.target, fields, old)))
     }
 }

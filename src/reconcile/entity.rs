@@ -49,6 +49,8 @@ pub struct Member {
 /// The documents that share a key and whose classes are tied by lenses, in the order of [`Registry::entity`].
 #[derive(Clone, Debug)]
 pub struct Entity {
+    /// The key that their ids share.
+    pub key: String,
     /// The documents, existing or not.
     pub members: Vec<Member>,
 }
@@ -140,6 +142,7 @@ impl Entity {
             held: HashSet::new(),
         });
         Some(Self {
+            key: key.to_owned(),
             members: members.collect(),
         })
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     couch::{Content, Fields, NodeId, Rev},
-    lens::Lens,
+    lens::{Lens, Made, Put},
     schema::{ClassId, Direction},
 };
 
@@ -262,7 +262,14 @@ impl Work<'_> {
             .iter()
             .map(|(input, winner)| input.at((*winner)?).body.live().map(|body| &body.fields))
             .collect();
-        let Ok(fields) = on.lens.put(on.to, on.target, &sources, Some(&old.fields)) else {
+        let put = Put {
+            to: on.to,
+            target: on.target,
+            key: &self.entity.key,
+            sources: &sources,
+            old: Some(&old.fields),
+        };
+        let Ok(Made::Document(fields)) = on.lens.put(&put) else {
             return false;
         };
         let shown = self.document(on.target, fields, Some(old));

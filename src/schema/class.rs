@@ -31,6 +31,20 @@ pub struct Class {
     pub version: semver::Version,
     /// How `_id` is made of a key.
     pub pattern: IdPattern,
+    /// The JSON Schema, as it is written.
+    pub definition: Arc<serde_json::Value>,
+}
+
+impl Class {
+    /// A class whose documents may be anything.
+    pub fn new(name: ClassName, version: semver::Version, pattern: IdPattern) -> Self {
+        Self {
+            name,
+            version,
+            pattern,
+            definition: Arc::new(serde_json::Value::Bool(true)),
+        }
+    }
 }
 
 impl fmt::Display for ClassName {

@@ -177,7 +177,7 @@ mod tests {
             let name: ClassName = name.parse().unwrap();
             let pattern = IdPattern::new(pattern, &name).unwrap();
             let version = semver::Version::new(name.major, 1, 0);
-            Class { name, version, pattern }
+            Class::new(name, version, pattern)
         };
         Arc::new(Registry::new(classes.iter().map(class).collect(), vec![]).unwrap())
     }

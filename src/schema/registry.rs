@@ -279,11 +279,9 @@ mod tests {
 
     fn class(name: &str, pattern: &str) -> Class {
         let name: ClassName = name.parse().unwrap();
-        Class {
-            version: semver::Version::new(name.major, 0, 0),
-            pattern: IdPattern::new(pattern, &name).unwrap(),
-            name,
-        }
+        let pattern = IdPattern::new(pattern, &name).unwrap();
+        let version = semver::Version::new(name.major, 0, 0);
+        Class::new(name, version, pattern)
     }
 
     fn todo(first: &str) -> Registry {

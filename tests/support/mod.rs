@@ -42,7 +42,7 @@ pub fn scoped_todo_apps(scope: Scope) -> Apps {
         let name: ClassName = format!("todo-item@{major}").parse().unwrap();
         let pattern = IdPattern::new(pattern::DEFAULT, &name).unwrap();
         let version = Version::new(major, 0, 0);
-        Class { name, version, pattern }
+        Class::new(name, version, pattern)
     };
     let registry = Arc::new(Registry::new(vec![class(1), class(2)], vec![]).unwrap());
     let app = |major: u64| {

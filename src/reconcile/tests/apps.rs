@@ -84,10 +84,9 @@ impl App {
             file.compile(&|name| names.iter().position(|n| n == name).map(ClassId))
                 .unwrap()
         });
-        let classes = names.iter().map(|name| Class {
-            name: name.clone(),
-            version: semver::Version::new(name.major, 0, 0),
-            pattern: IdPattern::new(pattern::DEFAULT, name).unwrap(),
+        let classes = names.iter().map(|name| {
+            let pattern = IdPattern::new(pattern::DEFAULT, name).unwrap();
+            Class::new(name.clone(), semver::Version::new(name.major, 0, 0), pattern)
         });
         let steps = lenses.iter().map(|lens| lens.step().clone()).collect();
         let registry = Registry::new(classes.collect(), steps).unwrap();

@@ -15,11 +15,7 @@ fn settings() -> Settings {
     let class = |major: u64| {
         let name: ClassName = format!("todo@{major}").parse().unwrap();
         let pattern = IdPattern::new(DEFAULT, &name).unwrap();
-        Class {
-            name,
-            version: semver::Version::new(major, 0, 0),
-            pattern,
-        }
+        Class::new(name, semver::Version::new(major, 0, 0), pattern)
     };
     let registry = Arc::new(Registry::new((1..=3).map(class).collect(), vec![]).unwrap());
     let app = |major: u64| {
