@@ -141,10 +141,8 @@ fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> O
         Flaw::new("/documentId", error.to_string(), mend)
     });
     let pattern = report.take(&source.file, pattern)?;
-    Some(Class {
-        definition: Arc::new(Value::Object(file.definition.clone())),
-        ..Class::new(name, version, pattern)
-    })
+    let class = Class::new(name, version, pattern).with_definition(Value::Object(file.definition.clone()));
+    report.take(&source.file, class)
 }
 
 /// A semantic version, told at `/version`.

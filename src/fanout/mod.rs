@@ -13,7 +13,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::{
-    lens::Lens,
+    lens::{Lens, PutError},
     reconcile::{Body, Entity, Outcome, Write, reconcile},
     schema::{ClassId, Registry},
     upstream::{self, Upstream},
@@ -201,13 +201,12 @@ impl Report {
             tracing::error!(db, document, "an entity does not come to rest");
         }
         for refusal in &outcome.refusals {
-            metrics::counter!("chesterfield_lens_errors_total").increment(1);
-            tracing::warn!(
-                db,
-                document = refusal.target,
-                place = refusal.error.place(),
-                "a lens cannot carry an edit"
-            );
+            let (why, told) = match refusal.error {
+                PutError::Invalid(_) => ("schema", "what a lens makes does not fit its class, and is not written"),
+                _ => ("lens", "a lens cannot carry an edit"),
+            };
+            metrics::counter!("chesterfield_lens_errors_total", "why" => why).increment(1);
+            tracing::warn!(db, document = refusal.target, place = refusal.error.place(), "{told}");
         }
     }
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::{
     couch::Fields,
-    schema::{ClassId, ClassName, Direction, Step},
+    schema::{ClassId, ClassName, Direction, Step, Violation},
 };
 pub use example::Example;
 pub use file::LensFile;
@@ -81,7 +81,8 @@ impl Made {
     }
 }
 
-/// The value at hand is not in the lens: nothing can be carried until the document or the lens changes.
+/// What was put is not in the lens, or not in the target's schema: nothing can be carried until the document or one of these
+/// changes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PutError {
     /// A `convert` table has no row for the value, and no `otherwise`.
@@ -94,13 +95,18 @@ pub enum PutError {
         /// `old` or `new`.
         to: &'static str,
     },
+    /// What the lens makes does not fit the schema of its class.
+    #[error(transparent)]
+    Invalid(#[from] Violation),
 }
 
 impl PutError {
-    /// What of the lens is at fault, for logs: they never hold values.
-    pub fn place(&self) -> &str {
-        let PutError::NoValue { field, .. } = self;
-        field
+    /// What of the lens or the document is at fault, for logs: they never hold values.
+    pub fn place(&self) -> String {
+        match self {
+            PutError::NoValue { field, .. } => field.clone(),
+            PutError::Invalid(violation) => violation.place().to_string(),
+        }
     }
 }
 

@@ -420,8 +420,9 @@ impl Work<'_> {
             sources: &sources,
             old: old.map(|old| &old.fields),
         })?;
-        Ok(made
-            .document()
-            .map(|fields| self.document(crossing.target, fields, old)))
+        let Some(fields) = made.document() else { return Ok(None) };
+        let document = self.document(crossing.target, fields, old);
+        self.fits(crossing.target, &document)?;
+        Ok(Some(document))
     }
 }

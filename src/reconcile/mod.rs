@@ -67,7 +67,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     couch::{Document, NodeId, Rev, document::Written},
     lens::{Lens, PutError},
-    schema::{ClassId, Direction, Registry},
+    schema::{ClassId, Direction, Registry, Violation},
 };
 pub use entity::{Body, Entity, Member};
 use origin::Origins;
@@ -93,7 +93,7 @@ pub struct Want {
     pub rev: Rev,
 }
 
-/// An edit that a lens could not carry.
+/// An edit that a lens could not carry, or not into a document that fits its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The document that lacks the edit.
@@ -205,6 +205,13 @@ impl Work<'_> {
     /// The places of a step's classes.
     fn members(&self, classes: &[ClassId]) -> Vec<usize> {
         classes.iter().map(|&class| self.member(class)).collect()
+    }
+
+    /// Whether a document that was made fits its class.
+    fn fits(&self, class: ClassId, document: &Document) -> Result<(), Violation> {
+        let class = self.registry.class(class);
+        let id = class.pattern.id(&self.entity.key);
+        class.validator.check(&id, document.fields.iter())
     }
 
     /// A lens's answer as a document: engine's fields set, its own attachments kept.

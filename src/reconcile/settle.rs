@@ -273,6 +273,9 @@ impl Work<'_> {
             return false;
         };
         let shown = self.document(on.target, fields, Some(old));
+        if self.fits(on.target, &shown).is_err() {
+            return false;
+        }
         let revs: Vec<&Rev> = winners
             .iter()
             .filter_map(|(input, winner)| Some(input.tree.rev((*winner)?)))

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use super::IdPattern;
+use super::{Flaw, IdPattern, Validator};
 
 /// A schema's name and a major version, written `todo-item@2`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,8 @@ pub struct Class {
     pub pattern: IdPattern,
     /// The JSON Schema, as it is written.
     pub definition: Arc<serde_json::Value>,
+    /// The same, compiled.
+    pub validator: Validator,
 }
 
 impl Class {
@@ -43,7 +45,17 @@ impl Class {
             version,
             pattern,
             definition: Arc::new(serde_json::Value::Bool(true)),
+            validator: Validator::default(),
         }
+    }
+
+    /// The same class, whose documents fit a JSON Schema.
+    pub fn with_definition(self, definition: serde_json::Value) -> Result<Self, Flaw> {
+        Ok(Self {
+            validator: Validator::new(&definition)?,
+            definition: Arc::new(definition),
+            ..self
+        })
     }
 }
 

@@ -5,8 +5,10 @@ pub mod class;
 pub mod filter;
 pub mod lifecycle;
 pub mod manifest;
+pub mod older;
 pub mod pattern;
 pub mod registry;
+pub mod validator;
 
 pub use class::{Class, ClassId, ClassName, InvalidClassName};
 pub use filter::Filter;
@@ -14,6 +16,7 @@ pub use lifecycle::{InvalidMoment, Moment};
 pub use manifest::{AppManifest, AppVersion, Apps, Manifest, Newer, Scope, VersionError};
 pub use pattern::{IdPattern, InvalidPattern};
 pub use registry::{Direction, Place, Registry, Step};
+pub use validator::{Validator, Violation};
 
 /// Something wrong in a schema file: told to people by `chesterfield check`, never a panic.
 #[derive(Clone, Debug, PartialEq, Eq)]
