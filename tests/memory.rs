@@ -80,13 +80,21 @@ fn id(n: usize, prefix: &str) -> String {
 }
 
 fn batch(prefix: &'static str) -> Body {
+    batch_of(prefix, json!({}), json!({}))
+}
+
+/// Every other document has the one or the other in it.
+fn batch_of(prefix: &'static str, even: Value, odd: Value) -> Body {
     let title = title();
     pieces(DOCUMENTS, move |n| {
         let (open, close) = (
             if n == 0 { "{\"docs\":[" } else { "," },
             if n == DOCUMENTS - 1 { "]}" } else { "" },
         );
-        let document = json!({"_id": id(n, prefix), "title": &title, "isDone": false});
+        let mut document = json!({"_id": id(n, prefix), "title": &title, "isDone": false});
+        let more = if n % 2 == 0 { &even } else { &odd };
+        let more = more.as_object().unwrap().clone();
+        document.as_object_mut().unwrap().extend(more);
         format!("{open}{document}{close}").into()
     })
 }
@@ -170,6 +178,10 @@ struct Measured {
 
 impl Measured {
     async fn start() -> Self {
+        Self::start_with("config.yaml").await
+    }
+
+    async fn start_with(config: impl AsRef<Path>) -> Self {
         let done = Arc::new(Done::default());
         let given = done.clone();
         let upstream = Upstream {
@@ -184,6 +196,8 @@ impl Measured {
         let mut command = chesterfield(Path::new(env!("CARGO_MANIFEST_DIR")));
         command
             .arg("serve")
+            .env("CHESTERFIELD_CONFIG", config.as_ref())
+            .env("CHESTERFIELD_SCHEMAS", "schemas")
             .env("CHESTERFIELD_LISTEN", "127.0.0.1:0")
             .env("CHESTERFIELD_UPSTREAM", url);
         let server = tokio::task::spawn_blocking(move || Server::start(&mut command))
@@ -302,4 +316,36 @@ async fn batches_of_50_mb_are_carried_in_bounded_memory() {
         .unwrap();
     assert!(stopped.success());
     assert_eq!(done.derived.load(Ordering::Relaxed), 4 * 3 * DOCUMENTS);
+}
+
+#[tokio::test]
+async fn a_batch_of_50_mb_is_validated_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    fs::write(&config, "validate: enforce\n").unwrap();
+    let proxy = Measured::start_with(config).await;
+    let (good, bad) = (json!({"schema": "todo-item", "version": 1}), json!({"isDone": "no"}));
+    let batch = |prefix| batch_of(prefix, good.clone(), bad.clone());
+    assert!(digest(batch("e")).await.0 > 50_000_000);
+    let post = |prefix| proxy.ask("POST", "_bulk_docs", "application/json", batch(prefix));
+    let (growth, (a, b, c)) = proxy
+        .growth(async { tokio::join!(post("e"), post("f"), post("g")) })
+        .await;
+    assert_eq!([a.0, b.0, c.0], [StatusCode::CREATED; 3]);
+    assert!(growth < BOUND, "{growth} bytes for three");
+    let Measured {
+        server,
+        done,
+        _upstream,
+        ..
+    } = proxy;
+    let stopped = tokio::task::spawn_blocking(move || server.signal("TERM"))
+        .await
+        .unwrap();
+    assert!(stopped.success());
+    assert_eq!(
+        done.derived.load(Ordering::Relaxed),
+        3 * 3 * DOCUMENTS / 2,
+        "of those that fit"
+    );
 }

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use chesterfield::{
     config::{Config, LogFormat, Overrides, UpstreamConfig},
     fanout::FanOut,
-    proxy::{self, Proxy, writes::FanningOut},
+    proxy::{self, Proxy, validate::Validating, writes::FanningOut},
     upstream::{Upstream, body, embedded::Embedded},
 };
 use http::{HeaderValue, Request, StatusCode, Uri, header::AUTHORIZATION};
@@ -58,8 +58,9 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         config.schemas.registry.clone(),
         config.schemas.lenses.clone().into(),
     );
-    let writes = Arc::new(FanningOut::new(upstream.clone(), fan_out, config.limits));
-    let proxy = Proxy::new(config.proxy.clone(), upstream.clone(), writes.clone());
+    let fanning_out = Arc::new(FanningOut::new(upstream.clone(), fan_out, config.limits));
+    let writes = Validating::before(fanning_out.clone(), config.judge(), config.limits.held);
+    let proxy = Proxy::new(config.proxy.clone(), upstream.clone(), writes);
     let proxy = proxy.map_err(|error| Failure::Internal(error.to_string()))?;
     let stop = CancellationToken::new();
     on_signals(stop.clone(), config.proxy.timeouts.drain).map_err(|error| Failure::Internal(error.to_string()))?;
@@ -79,7 +80,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         LogFormat::Json => tracing::info!(%address, upstream = name, apps = %config.schemas.apps, "listening"),
     }
     proxy::serve(listener, Arc::new(proxy), stop).await;
-    writes.finish().await;
+    fanning_out.finish().await;
     tracing::info!("stopped");
     Ok(())
 }

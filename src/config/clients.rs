@@ -7,7 +7,7 @@ use http::{HeaderName, StatusCode};
 use super::{
     compile::Settings,
     problem::escaped,
-    raw::{CorsFile, RetiredFile, UndeclaredFile},
+    raw::{ByPattern, CorsFile, RetiredFile},
 };
 use crate::{
     proxy::{Changes, Cors, Databases, Origin, Origins, Retirement, Undeclared},
@@ -71,14 +71,14 @@ impl Settings<'_> {
 
     /// What is said of single databases, and of all others. `apps` is none while the schemas have flaws: then nothing can be
     /// said of a default.
-    pub(super) fn undeclared(&mut self, file: Option<UndeclaredFile>, apps: Option<&Apps>) -> Option<Fallbacks> {
+    pub(super) fn undeclared(&mut self, file: Option<ByPattern>, apps: Option<&Apps>) -> Option<Fallbacks> {
         const AT: &str = "/app-version/undeclared";
         let entries = match file {
             None => return Some((Vec::new(), Undeclared::Pass)),
-            Some(UndeclaredFile::Everywhere(text)) => {
+            Some(ByPattern::Everywhere(text)) => {
                 return Some((Vec::new(), self.undeclared_as(AT, &text, apps)?));
             }
-            Some(UndeclaredFile::ByDatabase(entries)) => entries,
+            Some(ByPattern::Each(entries)) => entries,
         };
         let rules: Vec<Option<(Databases, Undeclared)>> = entries
             .iter()

@@ -50,6 +50,8 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
     let schemas_folder = settings.folder(overrides.schemas.as_ref(), file.schemas, SCHEMAS);
     let schemas = schemas::load(&schemas_folder, file.scope.unwrap_or_default(), settings.report);
     let apps = schemas.as_ref().map(|schemas| &schemas.apps);
+    let registry = schemas.as_ref().map(|schemas| &*schemas.registry);
+    let validate = settings.validate(file.validate, registry);
     let app_version = file.app_version.unwrap_or_default();
     let header = app_version.header.unwrap_or_else(|| HEADER.to_owned());
     let version_header = settings.header("/app-version/header", &header);
@@ -66,6 +68,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
         version_header,
         undeclared,
         changes,
+        validate,
     ) {
         (
             Some(listen),
@@ -76,6 +79,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
             Some(version_header),
             Some((undeclared_in, undeclared)),
             Some(changes),
+            Some(validate),
         ) if report.len() == 0 => Ok(Config {
             file: path,
             listen,
@@ -95,6 +99,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
             header,
             databases,
             limits,
+            validate,
             log,
             metrics,
             schemas_folder,

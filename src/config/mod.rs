@@ -8,13 +8,18 @@ mod problem;
 mod raw;
 mod read;
 mod schemas;
+mod validate;
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    proxy::{self, writes::Limits},
+    proxy::{
+        self,
+        validate::{Judge, Validate},
+        writes::Limits,
+    },
     upstream::Upstream,
 };
 
@@ -38,6 +43,8 @@ pub struct Config {
     pub databases: Vec<String>,
     /// How long a write waits until it is carried into all versions, and how much it may take.
     pub limits: Limits,
+    /// What becomes of documents that do not fit their class, in the order of the registry's classes.
+    pub validate: Vec<Validate>,
     /// What is logged, and how.
     pub log: Log,
     /// Where Prometheus fetches metrics.
@@ -104,5 +111,10 @@ impl Config {
     /// Reads and checks everything.
     pub fn load(overrides: &Overrides) -> Result<Self, Problems> {
         compile::load(overrides)
+    }
+
+    /// Who looks at the documents of clients; none if nobody does.
+    pub fn judge(&self) -> Option<Judge> {
+        Judge::new(self.schemas.registry.clone(), &self.validate)
     }
 }

@@ -26,6 +26,7 @@ pub(super) struct ConfigFile {
     pub(super) metrics: Option<String>,
     pub(super) limits: Option<LimitsFile>,
     pub(super) cors: Option<CorsFile>,
+    pub(super) validate: Option<ByPattern>,
 }
 
 /// How clients say which version of which app they are.
@@ -33,37 +34,72 @@ pub(super) struct ConfigFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct AppVersionFile {
     pub(super) header: Option<String>,
-    pub(super) undeclared: Option<UndeclaredFile>,
+    pub(super) undeclared: Option<ByPattern>,
     pub(super) retired: Option<RetiredFile>,
 }
 
-/// What becomes of clients that declare nothing: the same everywhere, or by database, in the order of the file.
+/// A word that counts everywhere, or one for each pattern of names, in the order of the file.
 #[derive(Debug)]
-pub(super) enum UndeclaredFile {
+pub(super) enum ByPattern {
     Everywhere(String),
-    ByDatabase(Vec<(String, String)>),
+    Each(Vec<(String, String)>),
 }
 
-impl<'de> Deserialize<'de> for UndeclaredFile {
+impl<'de> Deserialize<'de> for ByPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
         impl<'de> Visitor<'de> for Either {
-            type Value = UndeclaredFile;
+            type Value = ByPattern;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or texts by database")
+                f.write_str("a text, or texts by pattern")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<UndeclaredFile, E> {
-                Ok(UndeclaredFile::Everywhere(text.to_owned()))
+            fn visit_str<E>(self, text: &str) -> Result<ByPattern, E> {
+                Ok(ByPattern::Everywhere(text.to_owned()))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UndeclaredFile, A::Error> {
+            fn visit_bool<E>(self, is_on: bool) -> Result<ByPattern, E> {
+                Ok(ByPattern::Everywhere(Word::from(is_on).0))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ByPattern, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((pattern, Word(text))) = map.next_entry()? {
+                    entries.push((pattern, text));
                 }
-                Ok(UndeclaredFile::ByDatabase(entries))
+                Ok(ByPattern::Each(entries))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A text. In YAML `off` is a way to write `false`.
+struct Word(String);
+
+impl From<bool> for Word {
+    fn from(is_on: bool) -> Self {
+        Self(if is_on { "on" } else { "off" }.to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = Word;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Word, E> {
+                Ok(Word(text.to_owned()))
+            }
+
+            fn visit_bool<E>(self, is_on: bool) -> Result<Word, E> {
+                Ok(is_on.into())
             }
         }
         deserializer.deserialize_any(Either)

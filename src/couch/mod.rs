@@ -2,6 +2,7 @@
 
 pub mod doc_ids;
 pub mod document;
+pub mod elements;
 pub mod feed;
 pub mod listing;
 mod nesting;
@@ -12,6 +13,7 @@ pub mod tree;
 
 pub use doc_ids::DocIds;
 pub use document::{Document, Fields};
+pub use elements::Elements;
 pub use rev::{InvalidRev, Rev};
 pub use route::Route;
 pub use selector::Selector;

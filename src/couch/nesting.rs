@@ -24,6 +24,16 @@ impl Nesting {
         self.in_string
     }
 
+    /// How many brackets are open.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Whether an object, an array or a string has begun and not ended.
+    pub(super) fn is_open(&self) -> bool {
+        self.depth > 0 || self.in_string
+    }
+
     /// Goes on by one byte.
     pub(super) fn pass(&mut self, byte: u8) {
         match byte {

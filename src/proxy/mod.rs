@@ -27,6 +27,7 @@ pub mod server;
 mod service;
 mod stack;
 mod trace;
+pub mod validate;
 mod version;
 pub mod writes;
 

@@ -3,7 +3,7 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use super::replicate;
+use super::{replicate, validate::Unseen};
 use crate::{
     schema::VersionError,
     upstream::{
@@ -72,6 +72,12 @@ pub enum Error {
     /// A job of replication that would show its app what it is not to see, or keep from it what it is.
     #[error(transparent)]
     Job(#[from] replicate::Refused),
+    /// A document does not fit its class.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Documents that have to fit their classes could not be looked at.
+    #[error(transparent)]
+    Unseen(#[from] Unseen),
     /// The work on a request broke off: a defect.
     #[error("the request was given up")]
     Lost,
@@ -91,6 +97,10 @@ impl Error {
             | Self::BadRequest(_)
             | Self::Job(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::Retired { status, .. } => (*status, "app_version_retired"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Unseen(Unseen::TooLong(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "document_too_large"),
+            Self::Unseen(Unseen::NoRoom) => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable"),
+            Self::Unseen(Unseen::NoGzip) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::BadContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type"),
             Self::Body(ReadError::TooLong(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Body(ReadError::Broken(_)) => (StatusCode::BAD_REQUEST, "bad_request"),

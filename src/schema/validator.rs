@@ -80,7 +80,8 @@ impl Validator {
         let mut document = Map::new();
         document.insert("_id".to_owned(), id.into());
         for (name, value) in members.into_iter().filter(|(name, _)| !name.starts_with('_')) {
-            // CouchDB takes what is nested more deeply than is read here.
+            // CouchDB takes what is nested more deeply than is read here. What it does not take, numbers beyond `f64` and halves of
+            // surrogates (measured on 3.5.0), is not read either.
             let value = serde_json::from_str(value.get()).map_err(|_| Violation {
                 at: pointer(name),
                 rule: String::new(),

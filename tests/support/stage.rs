@@ -16,6 +16,7 @@ use chesterfield::{
     fanout::FanOut,
     proxy::{
         self, Passing, Proxy, Settings, Writes,
+        validate::{Validate, Validating},
         writes::{FanningOut, Limits},
     },
     schema::{AppManifest, Apps, Scope},
@@ -127,6 +128,13 @@ impl Stage {
         self.config.proxy.apps = Apps::new(apps.iter().map(scoped)).unwrap();
     }
 
+    /// What migrating proxies that are started from now on do with documents that do not fit a class, and with those of all others.
+    pub fn validate(&mut self, class: &str, mode: Validate, others: Validate) {
+        let classes = self.config.schemas.registry.classes();
+        let mode = |name: String| if name == class { mode } else { others };
+        self.config.validate = classes.map(|(_, class)| mode(class.name.to_string())).collect();
+    }
+
     /// The manifest of a version.
     pub fn app(&self, version: &str) -> Arc<AppManifest> {
         self.config.proxy.apps.resolve(version).unwrap().clone()
@@ -144,12 +152,13 @@ impl Stage {
             schemas.registry.clone(),
             schemas.lenses.clone().into(),
         );
-        let writes = Arc::new(FanningOut::new(self.upstream.clone(), fan_out, limits));
+        let fanning_out = Arc::new(FanningOut::new(self.upstream.clone(), fan_out, limits));
+        let writes = Validating::before(fanning_out.clone(), self.config.judge(), limits.held);
         let server = Server::start(
             self.config.proxy.clone(),
             self.upstream.clone(),
-            writes.clone(),
-            Some(writes),
+            writes,
+            Some(fanning_out),
         )
         .await;
         let asking = self.asking(&server);

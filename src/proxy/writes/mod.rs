@@ -6,7 +6,7 @@
 mod answer;
 mod passing;
 mod posted;
-mod room;
+pub(super) mod room;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

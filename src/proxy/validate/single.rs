@@ -1,0 +1,166 @@
+//! One document: it is read before any of it is sent.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{
+    HeaderMap,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt, BodyStream, StreamBody};
+use memchr::memmem;
+
+use super::{
+    super::{Answer, Call, Error, encoding::decompress, writes::room::Place},
+    Unseen, Validate, Validating,
+};
+use crate::{
+    couch::route::is_multipart,
+    upstream::{
+        Body, BoxError,
+        body::{self, Peeked, ReadError, full},
+    },
+};
+
+/// The most that is read of a document whose length is not told, or of one in parts: CouchDB's default `max_document_size`.
+const UNTOLD: usize = 8 << 20;
+
+/// `id` is the URL's.
+pub(super) async fn forward(validating: &Validating, mut call: Call, id: Option<String>) -> Answer {
+    let mode = id.as_deref().map(|id| validating.judge.mode(id));
+    let enforces = mode.map_or(validating.judge.enforces(), |mode| mode == Validate::Enforce);
+    let refused = match read(validating, &mut call).await {
+        Ok((text, _place)) => {
+            let db = call.route.db().unwrap_or_default();
+            validating.judge.refuse(db, id.as_deref(), &text)
+        }
+        Err(Error::Unseen(unseen)) if enforces => return Err(unseen.into()),
+        Err(Error::Unseen(_)) => None,
+        Err(error) => return Err(error),
+    };
+    match refused {
+        None => validating.writes.forward(call).await,
+        Some(refused) => {
+            body::discard(call.body);
+            Err(Error::Forbidden(refused.reason))
+        }
+    }
+}
+
+/// The document's text; the body is put back.
+async fn read(validating: &Validating, call: &mut Call) -> Result<(Bytes, Place), Error> {
+    let headers = &call.parts.headers;
+    let parts = boundary(headers);
+    let is_plain = !headers.contains_key(CONTENT_ENCODING);
+    let announced = call.body.size_hint().exact().filter(|_| is_plain && parts.is_none());
+    let wanted = match announced {
+        Some(length) => usize::try_from(length).unwrap_or(usize::MAX),
+        None => UNTOLD.min(validating.held.longest),
+    };
+    let place = validating.held.take(wanted)?;
+    let body = std::mem::replace(&mut call.body, body::empty());
+    if let Some(boundary) = parts {
+        let (text, body) = first_part(body, &boundary, place.size).await?;
+        call.body = body;
+        return Ok((text.ok_or(Unseen::TooLong(place.size))?, place));
+    }
+    let sent = match body::peek(body, place.size).await? {
+        Peeked::Whole(sent) => sent,
+        Peeked::Longer(body) => {
+            call.body = body;
+            return Err(Unseen::TooLong(place.size).into());
+        }
+    };
+    call.body = full(sent.clone());
+    match decompress(&call.parts.headers, sent, place.size) {
+        Ok(text) => Ok((text, place)),
+        Err(Error::Body(ReadError::TooLong(limit))) => Err(Unseen::TooLong(limit).into()),
+        // CouchDB says so itself.
+        Err(_) => Ok((Bytes::new(), place)),
+    }
+}
+
+/// What stands between parts, if the document is the first of several.
+fn boundary(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .filter(|_| is_multipart(headers))?
+        .to_str()
+        .ok()?;
+    let given = kind.split(';').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim())
+    })?;
+    Some(format!("--{}", given.trim_matches('"')).into())
+}
+
+/// Reads up to the end of the first part, and no further than `limit`: then there is none. The body that comes back is whole.
+async fn first_part(mut body: Body, boundary: &[u8], limit: usize) -> Result<(Option<Bytes>, Body), ReadError> {
+    let mut seen = Vec::new();
+    let mut begin = None;
+    let mut searched = 0;
+    let part = loop {
+        if begin.is_none() {
+            begin = document_begin(&seen, boundary);
+            searched = begin.unwrap_or_default();
+        }
+        let end = begin.and_then(|_| memmem::find(&seen[searched..], boundary));
+        if let (Some(begin), Some(end)) = (begin, end) {
+            break Some(Bytes::copy_from_slice(&seen[begin..searched + end]));
+        }
+        if begin.is_some() {
+            searched = searched.max(seen.len().saturating_sub(boundary.len()));
+        }
+        if seen.len() > limit {
+            break None;
+        }
+        match body.frame().await {
+            Some(frame) => {
+                if let Ok(piece) = frame.map_err(ReadError::Broken)?.into_data() {
+                    seen.extend_from_slice(&piece);
+                }
+            }
+            // CouchDB will not take it either.
+            None => break Some(Bytes::new()),
+        }
+    };
+    let seen = stream::iter([Ok::<_, BoxError>(Frame::data(Bytes::from(seen)))]);
+    let body = Body::new(StreamBody::new(seen.chain(BodyStream::new(body))));
+    Ok((part, body))
+}
+
+/// Behind the first boundary and the headers of its part.
+fn document_begin(text: &[u8], boundary: &[u8]) -> Option<usize> {
+    const BLANK: &[u8] = b"\r\n\r\n";
+    let part = memmem::find(text, boundary)? + boundary.len();
+    Some(part + memmem::find(&text[part..], BLANK)? + BLANK.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_of_several_parts_is_the_document() {
+        let text = "--b\r\ncontent-type: application/json\r\n\r\n{\"a\":1}\r\n--b\r\n\r\nhello\r\n--b--";
+        for cut in 0..text.len() {
+            let pieces = [&text[..cut], &text[cut..]]
+                .map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::copy_from_slice(piece.as_bytes()))));
+            let body = Body::new(StreamBody::new(stream::iter(pieces)));
+            let (part, body) = first_part(body, b"--b", 1000).await.unwrap();
+            assert_eq!(part.unwrap().trim_ascii(), b"{\"a\":1}", "cut at {cut}");
+            assert_eq!(body.collect().await.unwrap().to_bytes(), text);
+        }
+        let (part, body) = first_part(full(text), b"--b", 10).await.unwrap();
+        assert!(part.is_some(), "what has come in one piece is read");
+        assert_eq!(body.collect().await.unwrap().to_bytes(), text);
+        let long = text.replace("{\"a\":1}", &"x".repeat(100));
+        let (head, tail) = long.split_at(90);
+        let pieces = [head, tail].map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::copy_from_slice(piece.as_bytes()))));
+        let (part, body) = first_part(Body::new(StreamBody::new(stream::iter(pieces))), b"--b", 50)
+            .await
+            .unwrap();
+        assert_eq!(part, None);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), long);
+    }
+}
