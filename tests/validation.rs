@@ -302,7 +302,8 @@ async fn what_cannot_be_held_is_not_written_unseen() {
         ..Limits::default()
     };
     let (mut stage, proxy) = enforcing(limits).await;
-    let long = with(named("long", "l"), json!({"note": "x".repeat(300 << 10)}));
+    // Longer than any piece it may come in.
+    let long = with(named("long", "l"), json!({"note": "x".repeat(2 << 20)}));
     let batch = json!({"docs": [named("a", "a"), &long]}).to_string();
     for (method, path, body) in [("POST", "", long.to_string()), ("POST", "_bulk_docs", batch.clone())] {
         let answer = proxy.ask(method, path, body).await;
