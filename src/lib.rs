@@ -11,4 +11,5 @@ pub mod lens;
 pub mod proxy;
 pub mod reconcile;
 pub mod schema;
+pub mod script;
 pub mod upstream;
