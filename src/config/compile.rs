@@ -12,14 +12,14 @@ use super::{
     Config, Given, Log, LogFormat, Overrides, Problems, UpstreamConfig,
     folder::read_file,
     problem::Report,
-    raw::{ConfigFile, LimitsFile, LogFile, TimeoutsFile},
+    raw::{ConfigFile, LimitsFile, LogFile, ScriptLimitsFile, TimeoutsFile},
     read::Form,
     schemas,
 };
 use crate::{
     proxy::{self, Databases, writes::Limits},
     schema::Flaw,
-    upstream,
+    script, upstream,
 };
 
 const FILE: &str = "config.yaml";
@@ -41,14 +41,21 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
     let listen = settings.address("/listen", overrides.listen.as_ref(), file.listen, Some(LISTEN));
     let metrics = settings.address("/metrics", None, file.metrics, None);
     let timeouts = settings.timeouts(file.timeouts.unwrap_or_default());
-    let limits = settings.limits(&file.limits.unwrap_or_default(), timeouts.fan_out);
+    let limits = file.limits.unwrap_or_default();
+    let script_limits = settings.script_limits(limits.script.as_ref());
+    let limits = settings.limits(&limits, timeouts.fan_out);
     let data = settings.folder(overrides.data.as_ref(), file.data, DATA);
     let upstream = settings.upstream(overrides.upstream.as_ref(), file.upstream, data, timeouts.upstream);
     let log = settings.log(&file.log.unwrap_or_default());
     let databases = file.databases.unwrap_or_else(|| vec!["*".to_owned()]);
     let patterns = settings.databases("/databases", &databases);
     let schemas_folder = settings.folder(overrides.schemas.as_ref(), file.schemas, SCHEMAS);
-    let schemas = schemas::load(&schemas_folder, file.scope.unwrap_or_default(), settings.report);
+    let schemas = schemas::load(
+        &schemas_folder,
+        file.scope.unwrap_or_default(),
+        script_limits,
+        settings.report,
+    );
     let apps = schemas.as_ref().map(|schemas| &schemas.apps);
     let registry = schemas.as_ref().map(|schemas| &*schemas.registry);
     let validate = settings.validate(file.validate, registry);
@@ -197,17 +204,8 @@ impl Settings<'_> {
 
     fn timeouts(&mut self, file: TimeoutsFile) -> Timeouts {
         let (upstream, proxy) = (upstream::Timeouts::default(), proxy::Timeouts::default());
-        let mut duration = |name: &str, text: Option<String>, default: Duration| match text {
-            None => default,
-            Some(text) => parse_duration(&text).unwrap_or_else(|| {
-                let what = format!("`{text}` is no duration");
-                self.flaw(
-                    &format!("/timeouts/{name}"),
-                    what,
-                    "write a number above zero and its unit, as in `500ms`, `10s`, `5m` or `1h`",
-                );
-                default
-            }),
+        let mut duration = |name: &str, text: Option<String>, default: Duration| {
+            self.duration(&format!("/timeouts/{name}"), text.as_deref(), default)
         };
         Timeouts {
             upstream: upstream::Timeouts {
@@ -222,19 +220,38 @@ impl Settings<'_> {
         }
     }
 
+    /// What each call of a script may take.
+    fn script_limits(&mut self, file: Option<&ScriptLimitsFile>) -> script::Limits {
+        let default = script::Limits::default();
+        let Some(file) = file else { return default };
+        script::Limits {
+            time: self.duration("/limits/script/time", file.time.as_deref(), default.time),
+            memory: self.size("/limits/script/memory", file.memory.as_deref(), default.memory),
+        }
+    }
+
+    fn duration(&mut self, at: &str, text: Option<&str>, default: Duration) -> Duration {
+        let Some(text) = text else { return default };
+        parse_duration(text).unwrap_or_else(|| {
+            let mend = "write a number above zero and its unit, as in `500ms`, `10s`, `5m` or `1h`";
+            self.flaw(at, format!("`{text}` is no duration"), mend);
+            default
+        })
+    }
+
+    fn size(&mut self, at: &str, text: Option<&str>, default: usize) -> usize {
+        let Some(text) = text else { return default };
+        parse_size(text).unwrap_or_else(|| {
+            let mend = "write a number above zero and its unit, as in `512kB`, `64MB` or `1GB`";
+            self.flaw(at, format!("`{text}` is no size"), mend);
+            default
+        })
+    }
+
     fn limits(&mut self, file: &LimitsFile, patience: Duration) -> Limits {
         let default = Limits::default();
-        let mut size = |name: &str, text: &Option<String>, default: usize| match text {
-            None => default,
-            Some(text) => parse_size(text).unwrap_or_else(|| {
-                let what = format!("`{text}` is no size");
-                self.flaw(
-                    &format!("/limits/{name}"),
-                    what,
-                    "write a number above zero and its unit, as in `512kB`, `64MB` or `1GB`",
-                );
-                default
-            }),
+        let mut size = |name: &str, text: &Option<String>, default: usize| {
+            self.size(&format!("/limits/{name}"), text.as_deref(), default)
         };
         Limits {
             body: size("body", &file.body, default.body),

@@ -38,8 +38,14 @@ pub(super) fn read_file<T: DeserializeOwned>(path: &Path, form: Form, report: &m
     read.value
 }
 
-/// Reads every file of a folder, in the order of their names. A folder that is not there has none.
-pub(super) fn read_files<T: DeserializeOwned>(folder: &Path, form: Form, report: &mut Report) -> Vec<Source<T>> {
+/// Reads every file of a folder, in the order of their names. A folder that is not there has none. `beside`: the extensions of what
+/// may stand there for these files to name.
+pub(super) fn read_files<T: DeserializeOwned>(
+    folder: &Path,
+    form: Form,
+    beside: &[&str],
+    report: &mut Report,
+) -> Vec<Source<T>> {
     let extensions: &[&str] = match form {
         Form::Json => &["json"],
         Form::Yaml => &["yaml", "yml"],
@@ -47,10 +53,11 @@ pub(super) fn read_files<T: DeserializeOwned>(folder: &Path, form: Form, report:
     let mut sources = Vec::new();
     for path in paths(folder, report) {
         let file = path.display().to_string();
-        if path
-            .extension()
-            .is_none_or(|e| !extensions.iter().any(|known| e == *known))
-        {
+        let is_any = |known: &[&str]| path.extension().is_some_and(|e| known.iter().any(|known| e == *known));
+        if is_any(beside) {
+            continue;
+        }
+        if !is_any(extensions) {
             report.add(
                 file,
                 Flaw::new(
@@ -73,6 +80,16 @@ pub(super) fn read_files<T: DeserializeOwned>(folder: &Path, form: Form, report:
         });
     }
     sources
+}
+
+/// The text of a file below a folder, wherever links lead, or why it cannot be had.
+pub(super) fn read_within(folder: &Path, file: &str) -> Result<String, String> {
+    let told = |error: io::Error| error.to_string();
+    let path = folder.join(file).canonicalize().map_err(told)?;
+    if !path.starts_with(folder.canonicalize().map_err(told)?) {
+        return Err("it is outside of the folder of schemas".to_owned());
+    }
+    fs::read_to_string(path).map_err(told)
 }
 
 /// What is in a folder, without what is meant for people and editors.

@@ -34,7 +34,7 @@ struct ManifestFile {
 /// Reads every manifest and holds it against the classes.
 pub(super) fn load(root: &Path, classes: &[Declared], report: &mut Report) -> Vec<(String, Manifest)> {
     let mut manifests: Vec<(String, Manifest)> = Vec::new();
-    for source in folder::read_files::<ManifestFile>(&root.join("apps"), Form::Json, report) {
+    for source in folder::read_files::<ManifestFile>(&root.join("apps"), Form::Json, &[], report) {
         let Some(manifest) = source
             .value
             .as_ref()

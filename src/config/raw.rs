@@ -148,4 +148,13 @@ pub(super) struct CorsFile {
 pub(super) struct LimitsFile {
     pub(super) body: Option<String>,
     pub(super) held: Option<String>,
+    pub(super) script: Option<ScriptLimitsFile>,
+}
+
+/// What one call of a script may take: a duration and a size.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ScriptLimitsFile {
+    pub(super) time: Option<String>,
+    pub(super) memory: Option<String>,
 }

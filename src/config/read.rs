@@ -205,7 +205,7 @@ steps:
   - move: { field: a, from: 3, to: c }
 ";
         let expected = [
-            "/setps: unknown field `setps`, expected one of `old`, `new`, `parts`, `steps`, `examples`",
+            "/setps: unknown field `setps`, expected one of `old`, `new`, `parts`, `steps`, `script`, `examples`",
             "/steps/0/rename/too: unknown field `too`, expected one of `in`, `from`, `to`",
             "/steps/0/rename: missing field `to`",
             "/steps/1: unknown variant `drop`, expected one of `rename`, `add`, `remove`, `convert`, `move`",

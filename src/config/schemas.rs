@@ -14,6 +14,7 @@ use super::{
 use crate::{
     lens::{Lens, LensFile},
     schema::{Apps, Class, ClassId, ClassName, Flaw, IdPattern, Place, Registry, Scope, Step, pattern},
+    script::{self, Script},
 };
 
 /// What stands in the folder of schemas, compiled.
@@ -48,8 +49,8 @@ pub(super) struct Declared {
 }
 
 /// Reads and compiles `classes/*.json`, `lenses/*.yaml` and `apps/*.json`. None if any of it has a flaw. `scope` counts for apps
-/// that do not say.
-pub(super) fn load(root: &Path, scope: Scope, report: &mut Report) -> Option<Schemas> {
+/// that do not say, `limits` for each script.
+pub(super) fn load(root: &Path, scope: Scope, limits: script::Limits, report: &mut Report) -> Option<Schemas> {
     let told = report.len();
     if let Err(error) = std::fs::read_dir(root) {
         let mend = "name the folder that holds `classes`, `lenses` and `apps`: `schemas` in the configuration, \
@@ -64,7 +65,7 @@ pub(super) fn load(root: &Path, scope: Scope, report: &mut Report) -> Option<Sch
         }
     }
     let classes = classes(root, report);
-    let lenses = lenses(root, &classes, report);
+    let lenses = lenses(root, &classes, limits, report);
     let registry = registry(&classes, &lenses, report);
     let manifests = manifests::load(root, &classes, report);
     let registry = registry.filter(|_| report.len() == told)?;
@@ -78,7 +79,7 @@ pub(super) fn load(root: &Path, scope: Scope, report: &mut Report) -> Option<Sch
 
 fn classes(root: &Path, report: &mut Report) -> Vec<Declared> {
     let folder = root.join("classes");
-    let sources: Vec<Source<ClassFile>> = folder::read_files(&folder, Form::Json, report);
+    let sources: Vec<Source<ClassFile>> = folder::read_files(&folder, Form::Json, &[], report);
     if sources.is_empty() {
         let mend = "add a JSON Schema for each schema and major version";
         report.add(folder.display(), Flaw::new("", "holds no class", mend));
@@ -178,17 +179,24 @@ pub(super) fn is_named<T>(source: &Source<T>, name: &str, extension: &str, repor
     }
 }
 
-fn lenses(root: &Path, classes: &[Declared], report: &mut Report) -> Vec<(String, Lens)> {
+fn lenses(root: &Path, classes: &[Declared], limits: script::Limits, report: &mut Report) -> Vec<(String, Lens)> {
     let look_up = |name: &ClassName| {
         let place = classes.iter().position(|declared| declared.class.name == *name);
         place.map(ClassId)
     };
     let mut lenses = Vec::new();
-    for source in folder::read_files::<LensFile>(&root.join("lenses"), Form::Yaml, report) {
+    for source in folder::read_files::<LensFile>(&root.join("lenses"), Form::Yaml, &["js", "mjs"], report) {
         let Some(file) = source.value.filter(|_| !source.is_flawed) else {
             continue;
         };
-        let flaws = match file.compile(&look_up) {
+        let script = match &file.script {
+            Some(path) => match script(root, &source.file, path, limits, report) {
+                Some(script) => Some(script),
+                None => continue,
+            },
+            None => None,
+        };
+        let flaws = match file.compile_with(&look_up, script) {
             Ok(lens) => {
                 let flaws = lens.run_examples();
                 lenses.push((source.file.clone(), lens));
@@ -199,6 +207,33 @@ fn lenses(root: &Path, classes: &[Declared], report: &mut Report) -> Vec<(String
         flaws.into_iter().for_each(|flaw| report.add(&source.file, flaw));
     }
     lenses
+}
+
+/// The script of a lens: a path from the folder of lenses.
+fn script(root: &Path, lens: &str, path: &str, limits: script::Limits, report: &mut Report) -> Option<Script> {
+    let Some(file) = script::link::resolve("lenses/", path) else {
+        let what = format!("`{path}` is outside of the folder of schemas");
+        report.add(lens, Flaw::new("/script", what, "move it beside this file"));
+        return None;
+    };
+    if let Err(what) = folder::read_within(root, &file) {
+        let mend = "name a file, as it is called from this folder";
+        report.add(
+            lens,
+            Flaw::new("/script", format!("`{path}` cannot be read: {what}"), mend),
+        );
+        return None;
+    }
+    let read = |file: &str| folder::read_within(root, file);
+    match Script::load(&file, &read, limits) {
+        Ok(script) => Some(script),
+        Err(flaws) => {
+            for flaw in flaws {
+                report.add(root.join(&flaw.file).display(), flaw.flaw);
+            }
+            None
+        }
+    }
 }
 
 fn registry(classes: &[Declared], lenses: &[(String, Lens)], report: &mut Report) -> Option<Arc<Registry>> {

@@ -102,6 +102,10 @@ impl Lens {
             sources,
             old,
         };
-        self.put(&put).map(Made::document)
+        let made = match &self.script {
+            Some(script) => script.put_surely(self, &put),
+            None => self.put(&put),
+        };
+        made.map(Made::document)
     }
 }

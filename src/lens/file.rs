@@ -8,8 +8,12 @@ use serde_json::{Map, Value};
 use super::{
     Example, Lens, Lookup, PRIMARY, Part, fields_of,
     operation::{Operation, Table},
+    script::Scripted,
 };
-use crate::schema::{ClassId, ClassName, Direction, Flaw, Step};
+use crate::{
+    schema::{ClassId, ClassName, Direction, Flaw, Step},
+    script::Script,
+};
 
 /// One lens, as it is written.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +29,8 @@ pub struct LensFile {
     /// From the old side to the new.
     #[serde(default)]
     pub steps: Vec<OperationFile>,
+    /// A JavaScript module that stands for steps; its path, from the file's own folder.
+    pub script: Option<String>,
     /// Run by `chesterfield check`.
     #[serde(default)]
     pub examples: Vec<ExampleFile>,
@@ -164,11 +170,17 @@ impl Side {
 }
 
 impl LensFile {
-    /// Compiles the lens, or tells every flaw in it.
+    /// Compiles a lens of steps, or tells every flaw in it.
     pub fn compile(&self, lookup: &Lookup) -> Result<Lens, Vec<Flaw>> {
+        self.compile_with(lookup, None)
+    }
+
+    /// Compiles the lens, or tells every flaw in it. `script` is what the file names.
+    pub fn compile_with(&self, lookup: &Lookup, script: Option<Script>) -> Result<Lens, Vec<Flaw>> {
         let mut compiler = Compiler {
             file: self,
             lookup,
+            script,
             flaws: Vec::new(),
         };
         let lens = compiler.lens();
@@ -182,6 +194,7 @@ impl LensFile {
 struct Compiler<'a> {
     file: &'a LensFile,
     lookup: &'a Lookup<'a>,
+    script: Option<Script>,
     flaws: Vec<Flaw>,
 }
 
@@ -203,12 +216,30 @@ impl Compiler<'_> {
             .enumerate()
             .filter_map(|(n, example)| self.example(n, example))
             .collect();
+        let (old, new) = (old?, new?);
+        let script = self.script(&old, &new);
         Some(Lens {
-            step: Step { old: old?, new: new? },
+            step: Step { old, new },
             parts,
             operations,
+            script,
             examples,
         })
+    }
+
+    fn script(&mut self, old: &[ClassId], new: &[ClassId]) -> Option<Scripted> {
+        let file = self.file;
+        if file.script.is_some() && !file.steps.is_empty() {
+            self.flaw("/steps", "there is a script, too", "write steps or a script, not both");
+        }
+        if file.script.is_some() && self.script.is_none() {
+            self.flaw("/script", "the script was not read", "check it with its folder");
+        }
+        let names = file.old.names().iter().chain(file.new.names()).cloned();
+        let classes = old.iter().chain(new).copied();
+        self.script
+            .take()
+            .map(|script| Scripted::new(script, classes.zip(names)))
     }
 
     fn flaw(&mut self, at: impl Into<String>, what: impl Into<String>, mend: impl Into<String>) {

@@ -6,7 +6,7 @@
 //! * *GetPut*: putting back what was just got changes nothing.
 //! * *PutGet*: what was put can be got again, up to values that the lens maps together.
 //!
-//! A lens is a list of operations, written from the old side to the new and run backwards for the other way. Each
+//! A lens is a script, which puts as it will, or a list of operations, written from the old side to the new and run backwards for the other way. Each
 //! operation puts for itself; the old target is walked back through the operations once, so that each sees what the target knew
 //! at its own place in the list.
 
@@ -14,16 +14,19 @@ pub mod example;
 pub mod file;
 pub mod operation;
 mod put;
+mod script;
 
 use serde_json::Value;
 
 use crate::{
     couch::Fields,
     schema::{ClassId, ClassName, Direction, Step, Violation},
+    script::Fault,
 };
 pub use example::Example;
 pub use file::LensFile;
 use operation::Operation;
+use script::Scripted;
 
 /// A compiled lens.
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ pub struct Lens {
     /// The secondary classes of both sides, each with its slot.
     parts: Vec<Part>,
     operations: Vec<Operation>,
+    /// Stands for operations.
+    script: Option<Scripted>,
     examples: Vec<Example>,
 }
 
@@ -79,6 +84,15 @@ impl Made {
             Made::Nothing | Made::NotReady => None,
         }
     }
+
+    /// Whether the same was made.
+    fn same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Made::Document(fields), Made::Document(others)) => fields.same_as(others),
+            (Made::Nothing, Made::Nothing) | (Made::NotReady, Made::NotReady) => true,
+            _ => false,
+        }
+    }
 }
 
 /// What was put is not in the lens, or not in the target's schema: nothing can be carried until the document or one of these
@@ -98,6 +112,9 @@ pub enum PutError {
     /// What the lens makes does not fit the schema of its class.
     #[error(transparent)]
     Invalid(#[from] Violation),
+    /// The script has failed.
+    #[error(transparent)]
+    Script(#[from] Fault),
 }
 
 impl PutError {
@@ -106,6 +123,7 @@ impl PutError {
         match self {
             PutError::NoValue { field, .. } => field.clone(),
             PutError::Invalid(violation) => violation.place().to_string(),
+            PutError::Script(fault) => fault.place().to_owned(),
         }
     }
 }

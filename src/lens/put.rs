@@ -6,6 +6,9 @@ use crate::{couch::Fields, schema::Direction};
 impl Lens {
     /// Makes one document of those on the other side.
     pub fn put(&self, put: &Put) -> Result<Made, PutError> {
+        if let Some(script) = &self.script {
+            return script.put(self, put);
+        }
         let Put { to, target, .. } = *put;
         let (near, _) = self.step.sides(to);
         let mut state: State = vec![Fields::default(); self.slots()];

@@ -1,7 +1,6 @@
 //! What goes wrong in a script, in words for those who wrote it.
 
 use super::{FileFlaw, Inner, Place};
-use crate::schema::Flaw;
 
 /// A script has failed: nothing is carried until the document or the script changes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,11 +44,7 @@ impl Fault {
     }
 
     pub(super) fn into_flaw(self) -> FileFlaw {
-        let at = self.at.map_or_else(String::new, |at| at.long());
-        FileFlaw {
-            file: self.file,
-            flaw: Flaw::new(at, self.what, "mend the script"),
-        }
+        FileFlaw::new(&self.file, self.at, self.what, "mend the script")
     }
 }
 

@@ -15,6 +15,16 @@ pub struct FileFlaw {
     pub flaw: Flaw,
 }
 
+impl FileFlaw {
+    pub(super) fn new(file: &str, at: Option<Place>, what: impl Into<String>, mend: &str) -> Self {
+        let at = at.map_or_else(String::new, |at| at.long());
+        Self {
+            file: file.to_owned(),
+            flaw: Flaw::new(at, what, mend),
+        }
+    }
+}
+
 /// A module whose imports have been found.
 #[derive(Clone, Debug)]
 pub struct Linked {
@@ -45,24 +55,11 @@ pub fn link(file: &str, read: &Read) -> Result<Vec<Linked>, Vec<FileFlaw>> {
         open: Vec::new(),
         flaws: Vec::new(),
     };
-    let entry = match read(file) {
-        Ok(text) => linker.module(file, &text),
+    match read(file) {
+        Ok(text) => drop(linker.module(file, &text)),
         Err(what) => {
-            linker.flaw(
-                file,
-                None,
-                format!("cannot be read: {what}"),
-                "mend the path, which is relative to the lens's file",
-            );
-            None
-        }
-    };
-    if let Some(entry) = entry {
-        let missing =
-            ["up", "down"].map(|name| (name, linker.linked[entry].exports.iter().any(|export| export == name)));
-        for (name, _) in missing.iter().filter(|(_, is_there)| !is_there) {
-            let mend = format!("add `export function {name}(docs, existing) {{ … }}`");
-            linker.flaw(file, None, format!("exports no `{name}`"), &mend);
+            let mend = "mend the path, which is relative to the lens's file";
+            linker.flaw(file, None, format!("cannot be read: {what}"), mend);
         }
     }
     match linker.flaws.is_empty() {
@@ -73,11 +70,7 @@ pub fn link(file: &str, read: &Read) -> Result<Vec<Linked>, Vec<FileFlaw>> {
 
 impl Linker<'_> {
     fn flaw(&mut self, file: &str, at: Option<Place>, what: impl Into<String>, mend: &str) {
-        let at = at.map_or_else(String::new, |at| at.long());
-        self.flaws.push(FileFlaw {
-            file: file.to_owned(),
-            flaw: Flaw::new(at, what, mend),
-        });
+        self.flaws.push(FileFlaw::new(file, at, what, mend));
     }
 
     /// The module's place; none after its flaws were told.
@@ -94,32 +87,38 @@ impl Linker<'_> {
                 return None;
             }
         };
+        let is_entry = self.open.is_empty();
         self.open.push(file.to_owned());
-        let imports: Vec<Option<usize>> = module
+        let found: Vec<Option<usize>> = module
             .imports
             .iter()
             .map(|(source, at)| self.import(file, source, *at))
             .collect();
         self.open.pop();
-        let imports: Vec<usize> = imports.into_iter().collect::<Option<_>>()?;
         for (n, name) in module.taken() {
-            let imported = &self.linked[imports[n]];
+            let Some(imported) = found[n].map(|place| &self.linked[place]) else {
+                continue;
+            };
             if !imported.exports.iter().any(|export| export == name) {
                 let what = format!("imports `{name}`, which {} does not export", imported.file);
-                self.flaw(
-                    file,
-                    Some(module.imports[n].1),
-                    what,
-                    "mend the name, or export it there",
-                );
+                let mend = "mend the name, or export it there";
+                self.flaw(file, Some(module.imports[n].1), what, mend);
             }
         }
-        let of = |n: usize| self.linked[imports[n]].exports.clone();
+        let of = |n: usize| found[n].map_or_else(Vec::new, |place| self.linked[place].exports.clone());
+        let exports = module.exports(&of);
+        let is_missing = |name: &&str| is_entry && !exports.iter().any(|export| export == name);
+        for name in ["up", "down"].into_iter().filter(is_missing) {
+            let mend = format!("add `export function {name}(docs, existing) {{ … }}`");
+            self.flaws
+                .push(FileFlaw::new(file, None, format!("exports no `{name}`"), &mend));
+        }
+        let imports: Vec<usize> = found.iter().copied().collect::<Option<_>>()?;
         let linked = Linked {
             file: file.to_owned(),
             function: module.function(&of),
             head: module.head().chars().count(),
-            exports: module.exports(&of),
+            exports,
             imports,
         };
         self.linked.push(linked);

@@ -102,6 +102,11 @@ impl Script {
         }
     }
 
+    /// A fault of the script as a whole.
+    pub fn fault(&self, what: impl Into<String>) -> Fault {
+        Fault::of(&self.0, what)
+    }
+
     /// Runs `up` or `down`.
     pub fn call(&self, call: &Call) -> Result<Answer, Fault> {
         engine::call(&self.0, call)

@@ -75,8 +75,17 @@ impl Stage {
         Self::behind(|service| service).await
     }
 
+    /// With other schemas than the todo app's.
+    pub async fn of(schemas: &Path) -> Self {
+        Self::build(schemas, |service| service).await
+    }
+
     /// `wrap` puts something between the migrating proxies and the database.
     pub async fn behind(wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
+        Self::build(Path::new("schemas"), wrap).await
+    }
+
+    async fn build(schemas: &Path, wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
         let mut upstream = match std::env::var("COUCHDB_URL") {
             Ok(url) => upstream::http(&url, Timeouts::default()).unwrap(),
             Err(_) => Upstream {
@@ -85,15 +94,15 @@ impl Stage {
                 name: "embedded".into(),
             },
         };
-        let given = |path: &str| {
+        let given = |path: &Path| {
             Some(Given {
                 value: Path::new(env!("CARGO_MANIFEST_DIR")).join(path),
                 by: "test".into(),
             })
         };
         let overrides = Overrides {
-            config: given("config.yaml"),
-            schemas: given("schemas"),
+            config: given(Path::new("config.yaml")),
+            schemas: given(schemas),
             ..Overrides::default()
         };
         let config = Config::load(&overrides).unwrap();

@@ -1,0 +1,1 @@
+export const halve = (n) => n / 2;
