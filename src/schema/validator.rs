@@ -1,6 +1,6 @@
 //! The JSON Schema of a class, compiled: whether a document fits it, and if not, where and by which rule.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use jsonschema::{PatternOptions, ValidationError, error::ValidationErrorKind as Kind};
 use serde_json::{Map, Value, value::RawValue};
@@ -22,13 +22,23 @@ const ANNOTATIONS: [&str; 8] = [
 /// What every document carries beside its fields, and a closed schema has to name.
 const CARRIED: [&str; 3] = ["_id", "schema", "version"];
 
+/// Members that look at fields by their names: the values of all others need not be read.
+const BY_NAME: [&str; 5] = ["properties", "required", "type", "$defs", "definitions"];
+
 /// A compiled JSON Schema. It sees a document as CouchDB stores it: with `_id`, and without all other members that begin with an
 /// underscore.
 #[derive(Clone, Debug, Default)]
 pub struct Validator(
     /// None where everything fits.
-    Option<Arc<jsonschema::Validator>>,
+    Option<Arc<Compiled>>,
 );
+
+#[derive(Debug)]
+struct Compiled {
+    schema: jsonschema::Validator,
+    /// The fields whose values matter; none if all do.
+    named: Option<HashSet<Box<str>>>,
+}
 
 /// What of a document does not fit its schema. It holds no value of the document, so that it may be logged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,8 +71,9 @@ impl Validator {
         let options = jsonschema::options()
             .with_pattern_options(PatternOptions::regex())
             .offline();
-        let compiled = options.build(&definition).map_err(|error| flaw(&definition, &error))?;
-        Ok(Self(Some(Arc::new(compiled))))
+        let schema = options.build(&definition).map_err(|error| flaw(&definition, &error))?;
+        let named = named(&definition);
+        Ok(Self(Some(Arc::new(Compiled { schema, named }))))
     }
 
     /// Whether every document fits.
@@ -80,6 +91,10 @@ impl Validator {
         let mut document = Map::new();
         document.insert("_id".to_owned(), id.into());
         for (name, value) in members.into_iter().filter(|(name, _)| !name.starts_with('_')) {
+            if compiled.named.as_ref().is_some_and(|named| !named.contains(name)) {
+                document.insert(name.to_owned(), Value::Null);
+                continue;
+            }
             // CouchDB takes what is nested more deeply than is read here. What it does not take, numbers beyond `f64` and halves of
             // surrogates (measured on 3.5.0), is not read either.
             let value = serde_json::from_str(value.get()).map_err(|_| Violation {
@@ -90,6 +105,7 @@ impl Validator {
             document.insert(name.to_owned(), value);
         }
         compiled
+            .schema
             .validate(&Value::Object(document))
             .map_err(|error| Violation::of(&error))
     }
@@ -136,6 +152,22 @@ fn is_open(definition: &Value) -> bool {
         Value::Object(members) => members.keys().all(|name| ANNOTATIONS.contains(&&**name)),
         _ => false,
     }
+}
+
+/// The fields whose values a schema looks at, if it looks at them by name alone. Reading no more takes a quarter of the time where
+/// most of a document is nested.
+fn named(definition: &Value) -> Option<HashSet<Box<str>>> {
+    let members = definition.as_object()?;
+    let is_by_name = |(name, value): (&String, &Value)| {
+        let is_list = name == "additionalProperties" && value.is_boolean();
+        is_list || BY_NAME.contains(&&**name) || ANNOTATIONS.contains(&&**name)
+    };
+    let properties = members.get("properties").and_then(Value::as_object);
+    let names = properties.into_iter().flat_map(|properties| properties.keys());
+    members
+        .iter()
+        .all(is_by_name)
+        .then(|| names.map(|name| name.as_str().into()).collect())
 }
 
 /// What every document carries and a schema that is closed does not name.
@@ -258,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_is_nested_too_deeply_does_not_fit() {
-        let schema = json!({"type": "object"});
+        let schema = json!({"properties": {"x": {"type": "array"}}});
         let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let check = |depth| {
             let value = RawValue::from_string(deep(depth)).unwrap();
@@ -266,6 +298,34 @@ mod tests {
         };
         assert_eq!(check(100), Ok(()));
         assert_eq!(check(200).unwrap_err().at, "/x");
+    }
+
+    #[test]
+    fn what_is_not_looked_at_by_name_is_read_all_the_same() {
+        let nested = json!({"_id": {}, "schema": {}, "version": {}, "a": {"type": "string"}});
+        let (fits, other) = (json!({"a": "a", "b": {"c": 1}}), json!({"a": "a", "b": "c"}));
+        for (rule, is_other_fine) in [
+            (json!({}), true),
+            (json!({"required": ["b"]}), true),
+            (json!({"additionalProperties": {"type": "object"}}), false),
+            (json!({"patternProperties": {"^b": {"type": "object"}}}), false),
+            (json!({"allOf": [{"properties": {"b": {"type": "object"}}}]}), false),
+            (
+                json!({"$ref": "#/$defs/b", "$defs": {"b": {"properties": {"b": {"type": "object"}}}}}),
+                false,
+            ),
+            (json!({"unevaluatedProperties": {"type": "object"}}), false),
+        ] {
+            let mut schema = json!({ "properties": nested });
+            schema
+                .as_object_mut()
+                .unwrap()
+                .extend(rule.as_object().unwrap().clone());
+            assert_eq!(check(&schema, &fits), Ok(()), "{schema}");
+            assert_eq!(check(&schema, &other).is_ok(), is_other_fine, "{schema}");
+        }
+        let closed = json!({"properties": nested, "additionalProperties": false});
+        assert_eq!(check(&closed, &fits).unwrap_err().at, "/b");
     }
 
     #[test]
