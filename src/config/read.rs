@@ -208,7 +208,7 @@ steps:
             "/setps: unknown field `setps`, expected one of `old`, `new`, `parts`, `steps`, `script`, `examples`",
             "/steps/0/rename/too: unknown field `too`, expected one of `in`, `from`, `to`",
             "/steps/0/rename: missing field `to`",
-            "/steps/1: unknown variant `drop`, expected one of `rename`, `add`, `remove`, `convert`, `move`",
+            "/steps/1: unknown variant `drop`, expected one of `rename`, `add`, `remove`, `convert`, `move`, `constant`, `hoist`, `plunge`, `wrap`, `head`, `within`, `map`, `copy`, `split`, `join`, `when`",
             "/steps/2/add/field: invalid type: integer `1`, expected a string",
             "/steps/3/rename: missing field `to`",
             "/steps/4/move/from: invalid type: integer `3`, expected a string",

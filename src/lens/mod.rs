@@ -6,15 +6,18 @@
 //! * *GetPut*: putting back what was just got changes nothing.
 //! * *PutGet*: what was put can be got again, up to values that the lens maps together.
 //!
-//! A lens is a script, which puts as it will, or a list of operations, written from the old side to the new and run backwards for the other way. Each
-//! operation puts for itself; the old target is walked back through the operations once, so that each sees what the target knew
+//! A lens is a script, which puts as it will, or a list of operations, written from the old side to the new and run backwards for
+//! the other way. Each operation puts for itself; the old target is walked back through the operations once, so that each sees what the target knew
 //! at its own place in the list.
 
 pub mod example;
 pub mod file;
+mod nested;
 pub mod operation;
 mod put;
 mod script;
+pub mod sequence;
+mod template;
 
 use serde_json::Value;
 
@@ -25,8 +28,8 @@ use crate::{
 };
 pub use example::Example;
 pub use file::LensFile;
-use operation::Operation;
 use script::Scripted;
+use sequence::Sequence;
 
 /// A compiled lens.
 #[derive(Clone, Debug)]
@@ -34,8 +37,8 @@ pub struct Lens {
     step: Step,
     /// The secondary classes of both sides, each with its slot.
     parts: Vec<Part>,
-    operations: Vec<Operation>,
-    /// Stands for operations.
+    steps: Sequence,
+    /// Stands for steps.
     script: Option<Scripted>,
     examples: Vec<Example>,
 }
@@ -99,10 +102,10 @@ impl Made {
 /// changes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PutError {
-    /// A `convert` table has no row for the value, and no `otherwise`.
+    /// A `convert` cannot convert the value, and has no `otherwise`.
     #[error("`{field}` is {value}, for which the lens has no value on the {to} side")]
     NoValue {
-        /// The field, as it is named on the source side.
+        /// The field, after those that it is nested in: `address/city`.
         field: String,
         /// Its value, as JSON.
         value: String,
@@ -118,6 +121,18 @@ pub enum PutError {
 }
 
 impl PutError {
+    /// The same, of a value that stands in this field.
+    fn within(self, name: &str) -> Self {
+        match self {
+            PutError::NoValue { field, value, to } => PutError::NoValue {
+                field: format!("{name}/{field}"),
+                value,
+                to,
+            },
+            other @ (PutError::Invalid(_) | PutError::Script(_)) => other,
+        }
+    }
+
     /// What of the lens or the document is at fault, for logs: they never hold values.
     pub fn place(&self) -> String {
         match self {

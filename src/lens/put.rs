@@ -1,7 +1,7 @@
 //! Crossing a lens.
 
-use super::{Lens, Made, Put, PutError, operation::State};
-use crate::{couch::Fields, schema::Direction};
+use super::{Lens, Made, PRIMARY, Put, PutError, operation::Crossing, sequence::State};
+use crate::couch::Fields;
 
 impl Lens {
     /// Makes one document of those on the other side.
@@ -9,7 +9,8 @@ impl Lens {
         if let Some(script) = &self.script {
             return script.put(self, put);
         }
-        let Put { to, target, .. } = *put;
+        let Put { to, target, key, .. } = *put;
+        let at = Crossing { to, key };
         let (near, _) = self.step.sides(to);
         let mut state: State = vec![Fields::default(); self.slots()];
         for (&class, source) in near.iter().zip(put.sources) {
@@ -18,53 +19,33 @@ impl Lens {
             }
         }
         let slot = self.slot(target);
-        let known = put.old.map(|old| self.walk_back(to, slot, old));
+        let known = put
+            .old
+            .map(|old| self.steps.walk_back(at, self.target(at, slot, old, &state)));
         // A part keeps what it holds beside the fields that reach it; between primaries the source's fields travel.
-        if let Some(leftover) = known
-            .as_ref()
-            .and_then(|known| known.first())
-            .filter(|_| slot != super::PRIMARY)
+        if let Some(leftover) = known.as_ref().and_then(|known| known.first())
+            && slot != PRIMARY
         {
             state[slot] = leftover[slot].clone();
         }
-        for (n, operation) in self.in_order(to).enumerate() {
-            operation.put(to, &mut state, known.as_ref().map(|known| &known[n + 1]))?;
-        }
+        self.steps.run(at, &mut state, known.as_deref())?;
         Ok(Made::Document(state.swap_remove(slot)))
     }
 
-    /// What the target knew before and after each operation, in the order in which `to` meets them. Of a primary only
-    /// the fields that operations touch are looked at.
-    fn walk_back(&self, to: Direction, slot: usize, old: &Fields) -> Vec<State> {
-        let is_touched = |name: &str| {
-            self.operations
-                .iter()
-                .any(|operation| operation.fields().any(|f| f == name))
-        };
-        let fields = old
-            .iter()
-            .filter(|(name, _)| slot != super::PRIMARY || is_touched(name));
+    /// The old target in its place. Of a primary only the fields that operations touch are looked at.
+    fn target(&self, at: Crossing, slot: usize, old: &Fields, sources: &State) -> State {
+        let (touches, conditions) = (self.steps.touches(), self.steps.conditions());
         let mut state: State = vec![Fields::default(); self.slots()];
-        state[slot] = fields.map(|(name, value)| (name, value.to_owned())).collect();
-        let mut known = vec![state.clone()];
-        let operations: Vec<_> = self.in_order(to).collect();
-        for operation in operations.into_iter().rev() {
-            // A value that cannot be walked back is not known further down; it stays in reach of this operation.
-            let mut before = state.clone();
-            if operation.put(to.reverse(), &mut before, None).is_ok() {
-                state = before;
+        if slot != PRIMARY && !conditions.is_empty() {
+            // Conditions are on the primary, of which a part knows nothing: what the sources make of it has to do.
+            let mut made = sources.clone();
+            if self.steps.run(at, &mut made, None).is_ok() {
+                state = made;
             }
-            known.push(state.clone());
         }
-        known.reverse();
-        known
-    }
-
-    fn in_order(&self, to: Direction) -> impl DoubleEndedIterator<Item = &super::operation::Operation> {
-        let last = self.operations.len();
-        (0..last).map(move |n| match to {
-            Direction::Up => &self.operations[n],
-            Direction::Down => &self.operations[last - 1 - n],
-        })
+        let is_seen = |name: &str| slot != PRIMARY || touches.contains(&name) || conditions.contains(&name);
+        let fields = old.iter().filter(|(name, _)| is_seen(name));
+        state[slot] = fields.map(|(name, value)| (name, value.to_owned())).collect();
+        state
     }
 }

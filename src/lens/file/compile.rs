@@ -1,0 +1,171 @@
+//! From a lens file to a lens, or to every flaw in it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{ExampleFile, LensFile, Missing, Scope, Side, Way};
+use crate::{
+    lens::{Example, Lens, Lookup, Part, fields_of, script::Scripted},
+    schema::{ClassId, ClassName, Direction, Flaw, Step},
+    script::Script,
+};
+
+impl LensFile {
+    /// Compiles a lens of steps, or tells every flaw in it.
+    pub fn compile(&self, lookup: &Lookup) -> Result<Lens, Vec<Flaw>> {
+        self.compile_with(lookup, None)
+    }
+
+    /// Compiles the lens, or tells every flaw in it. `script` is what the file names.
+    pub fn compile_with(&self, lookup: &Lookup, script: Option<Script>) -> Result<Lens, Vec<Flaw>> {
+        let mut compiler = Compiler {
+            file: self,
+            lookup,
+            script,
+            flaws: Vec::new(),
+        };
+        let lens = compiler.lens();
+        match lens {
+            Some(lens) if compiler.flaws.is_empty() => Ok(lens),
+            _ => Err(compiler.flaws),
+        }
+    }
+}
+
+struct Compiler<'a> {
+    file: &'a LensFile,
+    lookup: &'a Lookup<'a>,
+    script: Option<Script>,
+    flaws: Vec<Flaw>,
+}
+
+impl Compiler<'_> {
+    fn lens(&mut self) -> Option<Lens> {
+        let (old, new) = (self.side("/old", &self.file.old), self.side("/new", &self.file.new));
+        let parts = self.parts();
+        let steps = Scope::new(self.file, &mut self.flaws).steps("steps", &self.file.steps);
+        let examples = self
+            .file
+            .examples
+            .iter()
+            .enumerate()
+            .filter_map(|(n, example)| self.example(n, example))
+            .collect();
+        let (old, new) = (old?, new?);
+        let script = self.script(&old, &new);
+        Some(Lens {
+            step: Step { old, new },
+            parts,
+            steps,
+            script,
+            examples,
+        })
+    }
+
+    fn script(&mut self, old: &[ClassId], new: &[ClassId]) -> Option<Scripted> {
+        let file = self.file;
+        if file.script.is_some() && !file.steps.is_empty() {
+            self.flaw("/steps", "there is a script, too", "write steps or a script, not both");
+        }
+        if file.script.is_some() && self.script.is_none() {
+            self.flaw("/script", "the script was not read", "check it with its folder");
+        }
+        let names = file.old.names().iter().chain(file.new.names()).cloned();
+        let classes = old.iter().chain(new).copied();
+        self.script
+            .take()
+            .map(|script| Scripted::new(script, classes.zip(names)))
+    }
+
+    fn flaw(&mut self, at: impl Into<String>, what: impl Into<String>, mend: impl Into<String>) {
+        self.flaws.push(Flaw::new(at, what, mend));
+    }
+
+    fn class(&mut self, at: &str, name: &ClassName) -> Option<ClassId> {
+        let class = (self.lookup)(name);
+        if class.is_none() {
+            self.flaw(
+                at,
+                format!("there is no class {name}"),
+                format!("add a schema named {name} to `classes/`, or mend the name"),
+            );
+        }
+        class
+    }
+
+    fn side(&mut self, at: &str, side: &Side) -> Option<Vec<ClassId>> {
+        if side.names().is_empty() {
+            self.flaw(
+                at,
+                "this side names no class",
+                "name at least one class, the primary first",
+            );
+            return None;
+        }
+        let mut classes = Vec::new();
+        for name in side.names() {
+            let class = self.class(at, name)?;
+            if classes.contains(&class) {
+                self.flaw(at, format!("{name} is named twice"), "name each class once");
+            }
+            classes.push(class);
+        }
+        Some(classes)
+    }
+
+    fn parts(&mut self) -> Vec<Part> {
+        let file = self.file;
+        let secondaries: Vec<ClassName> = self.file.secondaries().into_iter().cloned().collect();
+        for name in file.parts.keys().filter(|name| !secondaries.contains(name)) {
+            self.flaw(
+                format!("/parts/{name}"),
+                format!("{name} is no part: it is no class of this lens, or the first of its side"),
+                "describe the classes that stand behind the first of a side",
+            );
+        }
+        let mut parts = Vec::new();
+        for name in &secondaries {
+            let Some(part) = file.parts.get(name) else {
+                self.flaw(
+                    "/parts",
+                    format!("nothing is said of {name}"),
+                    format!("add `{name}: {{ default: {{…}} }}`: what a deleted one counts as"),
+                );
+                continue;
+            };
+            if let Some(class) = (self.lookup)(name) {
+                let default = fields_of(&part.default);
+                parts.push(Part {
+                    class,
+                    default,
+                    is_awaited: part.missing == Missing::Wait,
+                });
+            }
+        }
+        parts
+    }
+
+    fn example(&mut self, n: usize, example: &ExampleFile) -> Option<Example> {
+        let mut documents = |what: &str, documents: &BTreeMap<ClassName, Map<String, Value>>| {
+            let at = format!("/examples/{n}/{what}");
+            let documents = documents.iter();
+            documents
+                .map(|(name, fields)| {
+                    Scope::new(self.file, &mut self.flaws).slot(&at, Some(name))?;
+                    Some((self.class(&at, name)?, fields_of(fields)))
+                })
+                .collect::<Option<Vec<_>>>()
+        };
+        Some(Example {
+            name: example.name.clone(),
+            old: documents("old", &example.old)?,
+            new: documents("new", &example.new)?,
+            had: documents("had", &example.had)?,
+            way: example.way.map(|way| match way {
+                Way::Up => Direction::Up,
+                Way::Down => Direction::Down,
+            }),
+        })
+    }
+}

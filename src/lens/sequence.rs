@@ -1,0 +1,117 @@
+//! A list of operations, run in either direction: a lens is one, and so are the steps on a nested value.
+
+use serde_json::value::RawValue;
+
+use super::{
+    PutError, nested,
+    operation::{Crossing, Operation},
+};
+use crate::{couch::Fields, schema::Direction};
+
+/// The fields of each document at one place in a list of operations; of a nested value, its own alone.
+pub type State = Vec<Fields>;
+
+/// Operations from the old side to the new.
+#[derive(Clone, Debug, Default)]
+pub struct Sequence(Vec<Operation>);
+
+/// A nested value of the target, and what was known at each place in the list of operations on it.
+#[derive(Debug)]
+pub struct Known<'a> {
+    value: &'a RawValue,
+    places: Vec<State>,
+}
+
+impl Sequence {
+    /// The operations, the one next to the old side first.
+    pub fn new(operations: Vec<Operation>) -> Self {
+        Self(operations)
+    }
+
+    /// The operations, the one next to the old side first.
+    pub fn operations(&self) -> &[Operation] {
+        &self.0
+    }
+
+    /// What the target knew before and after each operation, in the order in which `to` meets them.
+    pub fn walk_back(&self, at: Crossing, target: State) -> Vec<State> {
+        let mut state = target;
+        let mut known = vec![state.clone()];
+        for operation in self.in_order(at.to.reverse()) {
+            // A value that cannot be walked back is not known further down; it stays in reach of this operation.
+            let mut before = state.clone();
+            if operation.put(at.reverse(), &mut before, None).is_ok() {
+                state = before;
+            }
+            known.push(state.clone());
+        }
+        known.reverse();
+        known
+    }
+
+    /// Takes `state` across. `known` is of [`walk_back`](Self::walk_back); none where there is no target yet.
+    pub fn run(&self, at: Crossing, state: &mut State, known: Option<&[State]>) -> Result<(), PutError> {
+        for (n, operation) in self.in_order(at.to).enumerate() {
+            operation.put(at, state, known.and_then(|known| known.get(n + 1)))?;
+        }
+        Ok(())
+    }
+
+    /// Takes `state` across to where `target` is.
+    pub fn put(&self, at: Crossing, state: &mut State, target: Option<&State>) -> Result<(), PutError> {
+        let known = target.map(|target| self.walk_back(at, target.clone()));
+        self.run(at, state, known.as_deref())
+    }
+
+    /// What is known of a nested value.
+    pub fn know<'a>(&self, at: Crossing, value: &'a RawValue) -> Known<'a> {
+        Known {
+            value,
+            places: self.walk_back(at, vec![nested::fields(value)]),
+        }
+    }
+
+    /// Takes a nested value across. `null` is nothing, and stays.
+    pub fn put_value(&self, at: Crossing, source: &RawValue, known: Option<&Known>) -> Result<Box<RawValue>, PutError> {
+        let image = known.map(Known::image);
+        if source.get() == "null" {
+            let kept = known.filter(|_| image.is_some_and(|image| nested::value(image).get() == "null"));
+            return Ok(kept.map_or(source, |known| known.value).to_owned());
+        }
+        let mut fields = nested::fields(source);
+        // A value that becomes an object says nothing of what else that holds.
+        if let (Some(value), Some(image)) = (fields.get(nested::ITSELF).map(ToOwned::to_owned), image) {
+            fields = image.clone();
+            fields.set(nested::ITSELF, value);
+        }
+        let mut state = vec![fields];
+        self.run(at, &mut state, known.map(|known| &*known.places))?;
+        Ok(nested::value(&state[0]))
+    }
+
+    /// The names that the operations read or write, in whatever document.
+    pub fn touches(&self) -> Vec<&str> {
+        self.0.iter().flat_map(Operation::touches).collect()
+    }
+
+    /// The fields that conditions read.
+    pub fn conditions(&self) -> Vec<&str> {
+        self.0.iter().flat_map(Operation::conditions).collect()
+    }
+
+    /// In the order in which a direction meets them.
+    fn in_order(&self, to: Direction) -> impl Iterator<Item = &Operation> {
+        let last = self.0.len();
+        (0..last).map(move |n| match to {
+            Direction::Up => &self.0[n],
+            Direction::Down => &self.0[last - 1 - n],
+        })
+    }
+}
+
+impl Known<'_> {
+    /// The value as it looks from the source's side.
+    pub fn image(&self) -> &Fields {
+        &self.places[0][0]
+    }
+}
