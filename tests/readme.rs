@@ -18,7 +18,7 @@ use std::{
 
 use binary::{Server, chesterfield};
 use chesterfield::{
-    lens::LensFile,
+    lens::{LensFile, operation::OperationFile},
     schema::{ClassId, ClassName},
     script::{self, Script},
 };
@@ -191,13 +191,13 @@ fn the_lenses_of_the_reference_compile_and_their_examples_hold() {
     let lenses = blocks("schemas/README.md")
         .into_iter()
         .filter(|(language, _)| language == "yaml");
-    let mut compiled = 0;
     let scripts: HashMap<String, String> = blocks("schemas/README.md")
         .into_iter()
         .filter(|(language, _)| language == "js")
         .map(|(_, text)| (text.lines().next().unwrap().trim_start_matches("// ").to_owned(), text))
         .collect();
     let read = |file: &str| scripts.get(file).cloned().ok_or_else(|| "it is not shown".to_owned());
+    let mut shown = String::new();
     for (_, text) in lenses {
         let file: LensFile = serde_saphyr::from_str(&text).unwrap();
         let script = file
@@ -209,7 +209,22 @@ fn the_lenses_of_the_reference_compile_and_their_examples_hold() {
             .unwrap_or_else(|flaws| panic!("{text}{flaws:?}"));
         assert_eq!(lens.run_examples(), [], "{text}");
         assert!(!file.examples.is_empty(), "{text}");
-        compiled += 1;
+        shown.push_str(&text);
     }
-    assert_eq!(compiled, 6, "a lens was added or lost");
+    let page = fs::read_to_string(root().join("schemas/README.md")).unwrap();
+    for operation in operations() {
+        assert!(page.contains(&format!("\n### {operation}\n")), "{operation}");
+        assert!(shown.contains(&format!("- {operation}:")), "{operation}");
+    }
+}
+
+/// The names of all operations, as the form of lens files tells them to whoever writes none of them.
+fn operations() -> Vec<String> {
+    let error = serde_saphyr::from_str::<OperationFile>("none: {}")
+        .unwrap_err()
+        .to_string();
+    let (_, expected) = error.split_once("expected one of").unwrap();
+    let names: Vec<String> = expected.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect();
+    assert!(names.iter().any(|name| name == "rename"), "{error}");
+    names
 }

@@ -6,7 +6,10 @@ use super::{
     PutError, nested,
     operation::{Crossing, Operation},
 };
-use crate::{couch::Fields, schema::Direction};
+use crate::{
+    couch::{Fields, document::same_value},
+    schema::Direction,
+};
 
 /// The fields of each document at one place in a list of operations; of a nested value, its own alone.
 pub type State = Vec<Fields>;
@@ -19,6 +22,8 @@ pub struct Sequence(Vec<Operation>);
 #[derive(Debug)]
 pub struct Known<'a> {
     value: &'a RawValue,
+    /// The value as it looks from the source's side.
+    image: Box<RawValue>,
     places: Vec<State>,
 }
 
@@ -65,23 +70,29 @@ impl Sequence {
 
     /// What is known of a nested value.
     pub fn know<'a>(&self, at: Crossing, value: &'a RawValue) -> Known<'a> {
+        let places = self.walk_back(at, vec![nested::fields(value)]);
         Known {
             value,
-            places: self.walk_back(at, vec![nested::fields(value)]),
+            image: match value.get() {
+                "null" => value.to_owned(),
+                _ => nested::value(&places[0][0]),
+            },
+            places,
         }
     }
 
-    /// Takes a nested value across. `null` is nothing, and stays.
+    /// Takes a nested value across. A target that stands for it stays; `null` is nothing, and stays.
     pub fn put_value(&self, at: Crossing, source: &RawValue, known: Option<&Known>) -> Result<Box<RawValue>, PutError> {
-        let image = known.map(Known::image);
+        if let Some(known) = known.filter(|known| same_value(&known.image, source)) {
+            return Ok(known.value.to_owned());
+        }
         if source.get() == "null" {
-            let kept = known.filter(|_| image.is_some_and(|image| nested::value(image).get() == "null"));
-            return Ok(kept.map_or(source, |known| known.value).to_owned());
+            return Ok(source.to_owned());
         }
         let mut fields = nested::fields(source);
         // A value that becomes an object says nothing of what else that holds.
-        if let (Some(value), Some(image)) = (fields.get(nested::ITSELF).map(ToOwned::to_owned), image) {
-            fields = image.clone();
+        if let (Some(value), Some(known)) = (fields.get(nested::ITSELF).map(ToOwned::to_owned), known) {
+            fields = known.places[0][0].clone();
             fields.set(nested::ITSELF, value);
         }
         let mut state = vec![fields];
@@ -89,14 +100,14 @@ impl Sequence {
         Ok(nested::value(&state[0]))
     }
 
-    /// The names that the operations read or write, in whatever document.
+    /// The names of the fields that the operations change, in whatever document.
     pub fn touches(&self) -> Vec<&str> {
         self.0.iter().flat_map(Operation::touches).collect()
     }
 
-    /// The fields that conditions read.
-    pub fn conditions(&self) -> Vec<&str> {
-        self.0.iter().flat_map(Operation::conditions).collect()
+    /// The names of the fields that they only look at.
+    pub fn reads(&self) -> Vec<&str> {
+        self.0.iter().flat_map(Operation::reads).collect()
     }
 
     /// In the order in which a direction meets them.
@@ -111,7 +122,7 @@ impl Sequence {
 
 impl Known<'_> {
     /// The value as it looks from the source's side.
-    pub fn image(&self) -> &Fields {
-        &self.places[0][0]
+    pub fn image(&self) -> &RawValue {
+        &self.image
     }
 }

@@ -35,6 +35,18 @@ impl Default {
             Default::Template(template) => nested::string_of(&template.fill(at, here)),
         }
     }
+
+    /// The fields that the value is made of.
+    pub fn reads(&self) -> Vec<&str> {
+        let Default::Template(Template(pieces)) = self else {
+            return Vec::new();
+        };
+        let names = pieces.iter().filter_map(|piece| match piece {
+            Piece::Field(name) => Some(name.as_str()),
+            Piece::Text(_) | Piece::Key => None,
+        });
+        names.collect()
+    }
 }
 
 impl Template {

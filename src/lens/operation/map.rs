@@ -74,8 +74,8 @@ impl MapFile {
 }
 
 /// What tells an element from others. Numbers and strings of different text may be equal.
-fn identity(element: &Fields, by: &str) -> Option<String> {
-    let value: Value = serde_json::from_str(element.get(by)?.get()).ok()?;
+fn identity(element: &RawValue, by: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(nested::fields(element).get(by)?.get()).ok()?;
     Some(value.to_string())
 }
 
@@ -93,7 +93,7 @@ impl Map {
         }
         sources
             .iter()
-            .map(|source| places.get_mut(&identity(&nested::fields(source), by))?.pop_front())
+            .map(|source| places.get_mut(&identity(source, by))?.pop_front())
             .collect()
     }
 }

@@ -42,8 +42,13 @@ pub trait Edit: fmt::Debug + Send + Sync {
     /// Takes the fields `here` across. `known` is what the target knew in their place; none where there is no target yet.
     fn put(&self, at: Crossing, here: &mut Fields, known: Option<&Fields>) -> Result<(), PutError>;
 
-    /// The names of the fields that it reads or writes, on either side.
+    /// The names of the fields that it changes, on either side.
     fn touches(&self) -> Vec<&str>;
+
+    /// The names of the fields that it only looks at.
+    fn reads(&self) -> Vec<&str> {
+        Vec::new()
+    }
 }
 
 /// One compiled operation; a slot is an index into [`State`].
@@ -138,7 +143,7 @@ impl Operation {
         }
     }
 
-    /// The names of the fields that it reads or writes, in whatever document.
+    /// The names of the fields that it changes, in whatever document.
     pub fn touches(&self) -> Vec<&str> {
         match self {
             Operation::Edit { edit, .. } => edit.touches(),
@@ -147,11 +152,12 @@ impl Operation {
         }
     }
 
-    /// The fields that conditions read.
-    pub fn conditions(&self) -> Vec<&str> {
+    /// The names of the fields that it only looks at.
+    pub fn reads(&self) -> Vec<&str> {
         match self {
-            Operation::When(operation) => operation.conditions(),
-            Operation::Edit { .. } | Operation::Move(_) => Vec::new(),
+            Operation::Edit { edit, .. } => edit.reads(),
+            Operation::Move(_) => Vec::new(),
+            Operation::When(operation) => operation.reads(),
         }
     }
 }

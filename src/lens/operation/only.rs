@@ -90,4 +90,8 @@ impl Edit for Only {
     fn touches(&self) -> Vec<&str> {
         vec![&self.field]
     }
+
+    fn reads(&self) -> Vec<&str> {
+        self.default.reads()
+    }
 }

@@ -103,10 +103,8 @@ impl When {
         [self.steps.touches(), self.otherwise.touches()].concat()
     }
 
-    pub(super) fn conditions(&self) -> Vec<&str> {
-        let inner = [&self.steps, &self.otherwise]
-            .into_iter()
-            .flat_map(Sequence::conditions);
+    pub(super) fn reads(&self) -> Vec<&str> {
+        let inner = [&self.steps, &self.otherwise].into_iter().flat_map(Sequence::reads);
         inner.chain([&*self.field]).collect()
     }
 }

@@ -208,7 +208,8 @@ impl Convert {
         }
     }
 
-    /// Whether what the target has stands for the source's value: it does if that can be got from it, or if both lead to `put`.
+    /// Whether what the target has stands for the source's value: it does if that can be got from it, or if each leads to what
+    /// the other leads to. The same holds then the other way round.
     fn stands(
         &self,
         to: Direction,
@@ -216,14 +217,15 @@ impl Convert {
         source: Option<&RawValue>,
         put: Option<&RawValue>,
     ) -> bool {
+        let leads = |to: Direction, from: Option<&RawValue>, there: Option<&RawValue>| {
+            let led = self.look_up(to, from);
+            led.is_ok_and(|led| same(led.as_deref(), there))
+        };
         let Ok(back) = self.look_up(to.reverse(), target) else {
             return false;
         };
-        let leads_there = || {
-            let again = self.look_up(to, back.as_deref());
-            again.is_ok_and(|again| same(again.as_deref(), put))
-        };
-        same(back.as_deref(), source) || put.is_some() && leads_there()
+        let back = back.as_deref();
+        same(back, source) || put.is_some() && leads(to, back, put) && leads(to.reverse(), put, back)
     }
 }
 

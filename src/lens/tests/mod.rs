@@ -1,5 +1,7 @@
 //! The lenses of the todo app, and the laws on generated documents.
 
+mod laws;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -20,11 +22,11 @@ fn compile(yaml: &str) -> Result<Lens, Vec<crate::schema::Flaw>> {
 }
 
 fn status() -> Lens {
-    compile(include_str!("../../schemas/lenses/todo-item-1-to-2.yaml")).unwrap()
+    compile(include_str!("../../../schemas/lenses/todo-item-1-to-2.yaml")).unwrap()
 }
 
 fn group() -> Lens {
-    compile(include_str!("../../schemas/lenses/todo-item-2-to-3.yaml")).unwrap()
+    compile(include_str!("../../../schemas/lenses/todo-item-2-to-3.yaml")).unwrap()
 }
 
 fn fields(json: &str) -> Fields {

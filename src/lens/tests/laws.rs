@@ -1,0 +1,271 @@
+//! The laws, on generated documents and generated lenses.
+
+use proptest::{collection::vec, prelude::*, sample::select};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Few names, so that operations meet in one field.
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "kind"];
+
+/// Which operations are generated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lawful {
+    /// Those without an exception from GetPut.
+    GetPut,
+    /// Those without an exception from either law.
+    Both,
+}
+
+fn name(is_nested: bool) -> BoxedStrategy<String> {
+    let plain = select(NAMES.as_slice()).prop_map(str::to_owned);
+    match is_nested {
+        true => prop_oneof![4 => plain, 1 => Just(".".to_owned())].boxed(),
+        false => plain.boxed(),
+    }
+}
+
+fn scalar() -> impl Strategy<Value = Value> {
+    let texts = [
+        "",
+        "x",
+        "y",
+        "x y",
+        "x y z",
+        " x",
+        "1",
+        "true",
+        "1.50",
+        "2026-03-01",
+        "2026-03-01T12:00:00Z",
+        "01.03.2026",
+    ];
+    prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        (-2i64..3).prop_map(Value::from),
+        select(vec![
+            json!(1.0),
+            json!(12.1),
+            json!(0.005),
+            json!(1e300),
+            json!(i64::MIN),
+            json!(u64::MAX)
+        ]),
+        select(texts.to_vec()).prop_map(Value::from),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    scalar().prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            object(name(true), inner)
+        ]
+    })
+}
+
+fn object(
+    names: impl Strategy<Value = String> + 'static,
+    values: impl Strategy<Value = Value> + 'static,
+) -> impl Strategy<Value = Value> {
+    proptest::collection::btree_map(names, values, 0..4)
+        .prop_map(|members| Value::Object(members.into_iter().collect()))
+}
+
+fn document() -> impl Strategy<Value = Fields> {
+    object(
+        select([NAMES.as_slice(), &["other"]].concat()).prop_map(str::to_owned),
+        value(),
+    )
+    .prop_map(|document| fields(&document.to_string()))
+}
+
+fn conversion() -> impl Strategy<Value = Value> {
+    let table = vec((scalar(), scalar()).prop_map(|(old, new)| json!([old, new])), 1..4);
+    let types = || select(vec!["string", "number", "boolean"]);
+    let formats = || select(vec!["iso", "seconds", "milliseconds", "%d.%m.%Y"]);
+    let ways = prop_oneof![
+        table.prop_map(|rows| json!({"values": rows})),
+        (types(), types()).prop_map(|(old, new)| json!({"cast": {"old": old, "new": new}})),
+        (select(vec![100.0, 0.25, 2.54, -3.0]), 0u32..4, 0u32..4).prop_map(
+            |(factor, old, new)| json!({"factor": factor, "offset": 1, "decimals": {"old": old, "new": new}})
+        ),
+        (formats(), formats()).prop_map(|(old, new)| json!({"date": {"old": old, "new": new}})),
+    ];
+    let otherwise = prop_oneof![
+        Just(json!({})),
+        Just(json!("unchanged")),
+        (scalar(), scalar()).prop_map(|(old, new)| json!({"old": old, "new": new})),
+    ];
+    (ways, otherwise).prop_map(|(mut way, otherwise)| {
+        way["otherwise"] = otherwise;
+        way
+    })
+}
+
+fn steps(lawful: Lawful, is_nested: bool, depth: u32) -> BoxedStrategy<Vec<Value>> {
+    let steps = vec(step(lawful, is_nested, depth), 0..4);
+    match lawful {
+        Lawful::GetPut => steps.boxed(),
+        Lawful::Both => steps.prop_map(apart).boxed(),
+    }
+}
+
+/// Without the steps that work on a field of an earlier one: of what a step makes of a field that is another's own, PutGet says nothing.
+fn apart(mut steps: Vec<Value>) -> Vec<Value> {
+    let mut seen = Vec::new();
+    steps.retain(|step| {
+        let names = names(step);
+        let is_apart = names.iter().all(|name| !seen.contains(name));
+        seen.extend(names);
+        is_apart
+    });
+    steps
+}
+
+/// The fields that a step names, in this document or nested value.
+fn names(step: &Value) -> Vec<String> {
+    let members = step.as_object().into_iter().flatten().flat_map(|(operation, form)| {
+        let members = form.as_object().into_iter().flatten();
+        members.filter(move |(member, _)| operation == "when" || !["steps", "by"].contains(&member.as_str()))
+    });
+    members
+        .flat_map(|(member, value)| match (member.as_str(), value) {
+            ("field" | "from" | "to" | "into", Value::String(name)) => vec![name.clone()],
+            ("into" | "fields", Value::Array(names)) => {
+                names.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+            }
+            ("steps" | "otherwise", Value::Array(steps)) => steps.iter().flat_map(names).collect(),
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+fn step(lawful: Lawful, is_nested: bool, depth: u32) -> BoxedStrategy<Value> {
+    let name = || self::name(is_nested);
+    let only = || {
+        prop_oneof![
+            (name(), scalar()).prop_map(|(field, value)| json!({"field": field, "value": value})),
+            (name(), name()).prop_map(|(field, of)| json!({"field": field, "template": format!("{{{of}}}-{{$key}}")})),
+        ]
+    };
+    let removed = match lawful {
+        Lawful::GetPut => vec!["first", "all"],
+        Lawful::Both => vec!["all"],
+    };
+    let removed = move || select(removed.clone());
+    let resolve = match lawful {
+        Lawful::GetPut => vec!["original", "copy", "changed"],
+        Lawful::Both => vec!["original", "copy"],
+    };
+    let flat = prop_oneof![
+        (name(), name()).prop_map(|(from, to)| json!({"rename": {"from": from, "to": to}})),
+        only().prop_map(|only| json!({"add": only})),
+        only().prop_map(|only| json!({"remove": only})),
+        (name(), conversion()).prop_map(|(field, mut way)| {
+            way["field"] = field.into();
+            json!({"convert": way})
+        }),
+        (name(), name()).prop_map(|(field, from)| json!({"hoist": {"field": field, "from": from}})),
+        (name(), name()).prop_map(|(field, into)| json!({"plunge": {"field": field, "into": into}})),
+        (name(), removed()).prop_map(|(field, removed)| json!({"wrap": {"field": field, "removed": removed}})),
+        (name(), removed()).prop_map(|(field, removed)| json!({"head": {"field": field, "removed": removed}})),
+        (name(), name(), select(resolve))
+            .prop_map(|(field, to, resolve)| json!({"copy": {"field": field, "to": to, "resolve": resolve}})),
+        (name(), name(), name(), select(vec!["first", "last"]))
+            .prop_map(|(field, x, y, at)| json!({"split": {"field": field, "into": [x, y], "at": at}})),
+        (name(), name(), name()).prop_map(|(x, y, into)| json!({"join": {"fields": [x, y], "into": into}})),
+    ];
+    if depth == 0 {
+        return flat.boxed();
+    }
+    let by = || {
+        prop_oneof![
+            Just(json!(null)),
+            (self::name(true), self::name(true)).prop_map(|(old, new)| json!({"old": old, "new": new})),
+        ]
+    };
+    let condition = prop_oneof![
+        vec(scalar(), 1..3).prop_map(|values| json!({"among": values})),
+        any::<bool>().prop_map(|exists| json!({"exists": exists})),
+    ];
+    prop_oneof![
+        5 => flat,
+        1 => (name(), steps(lawful, true, depth - 1))
+            .prop_map(|(field, steps)| json!({"within": {"field": field, "steps": steps}})),
+        1 => (name(), by(), steps(lawful, true, depth - 1))
+            .prop_map(|(field, by, steps)| json!({"map": {"field": field, "by": by, "steps": steps}})),
+        1 => (name(), condition, steps(lawful, is_nested, depth - 1), steps(lawful, is_nested, depth - 1)).prop_map(
+            |(field, mut when, steps, otherwise)| {
+                when["field"] = field.into();
+                when["steps"] = steps.into();
+                when["otherwise"] = otherwise.into();
+                json!({"when": when})
+            }
+        ),
+    ]
+    .boxed()
+}
+
+/// Lenses that compile.
+fn lens(lawful: Lawful) -> impl Strategy<Value = (String, Lens)> {
+    steps(lawful, false, 2).prop_filter_map("has flaws", |steps| {
+        let file = json!({"old": "todo-item@1", "new": "todo-item@2", "steps": steps});
+        let lens = serde_json::from_value::<LensFile>(file)
+            .unwrap()
+            .compile(&look_up)
+            .ok()?;
+        Some((Value::from(steps).to_string(), lens))
+    })
+}
+
+fn cross(lens: &Lens, to: Direction, source: &Fields, old: Option<&Fields>) -> Result<Fields, PutError> {
+    let target = match to {
+        Up => T2,
+        Down => T1,
+    };
+    made(lens, to, target, &[Some(source)], old)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_global_rejects: 65_536, ..ProptestConfig::default() })]
+
+    /// What was just got changes nothing when it is put back.
+    #[test]
+    fn get_put((steps, lens) in lens(Lawful::GetPut), source in document()) {
+        for to in Direction::BOTH {
+            let Ok(got) = cross(&lens, to, &source, None) else { continue };
+            let back = cross(&lens, to.reverse(), &got, Some(&source));
+            prop_assert!(
+                back.as_ref().is_ok_and(|back| back.same_as(&source)),
+                "{steps}\n{to:?} {source:?}\ngot {got:?}\nback {back:?}"
+            );
+        }
+    }
+
+    /// What was put can be got again, whatever the target was; so it is not taken for another edit.
+    #[test]
+    fn put_get((steps, lens) in lens(Lawful::Both), source in document(), target in document()) {
+        for to in Direction::BOTH {
+            let Ok(put) = cross(&lens, to, &source, Some(&target)) else { continue };
+            let back = cross(&lens, to.reverse(), &put, Some(&source));
+            prop_assert!(
+                back.as_ref().is_ok_and(|back| back.same_as(&source)),
+                "{steps}\n{to:?} {source:?}\ninto {target:?}\nput {put:?}\nback {back:?}"
+            );
+        }
+    }
+
+    /// At every depth, what no operation touches keeps its text.
+    #[test]
+    fn untouched_text_stays((steps, lens) in lens(Lawful::GetPut), source in document(), text in select(vec!["1.0", "1e2", "9007199254740993", "{\"z\": 1,\"a\":[2 ,3]}"])) {
+        let untouched = |text: &str| serde_json::value::RawValue::from_string(text.to_owned()).unwrap();
+        let mut source = source;
+        source.set("untouched", untouched(text));
+        for to in Direction::BOTH {
+            let Ok(got) = cross(&lens, to, &source, None) else { continue };
+            prop_assert_eq!(got.get("untouched").map(|value| value.get()), Some(text), "{}", steps);
+        }
+    }
+}
