@@ -220,7 +220,7 @@ fn the_lenses_of_the_reference_compile_and_their_examples_hold() {
 
 /// The names of all operations, as the form of lens files tells them to whoever writes none of them.
 fn operations() -> Vec<String> {
-    let error = serde_saphyr::from_str::<OperationFile>("none: {}")
+    let error = serde_json::from_str::<OperationFile>(r#"{"none":{}}"#)
         .unwrap_err()
         .to_string();
     let (_, expected) = error.split_once("expected one of").unwrap();

@@ -17,6 +17,7 @@ pub mod operation;
 mod put;
 mod script;
 pub mod sequence;
+pub mod shape;
 mod template;
 
 use serde_json::Value;

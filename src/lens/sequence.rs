@@ -111,7 +111,7 @@ impl Sequence {
     }
 
     /// In the order in which a direction meets them.
-    fn in_order(&self, to: Direction) -> impl Iterator<Item = &Operation> {
+    pub(super) fn in_order(&self, to: Direction) -> impl Iterator<Item = &Operation> {
         let last = self.0.len();
         (0..last).map(move |n| match to {
             Direction::Up => &self.0[n],

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{Lens, nested::ITSELF, sequence::Sequence};
 use crate::schema::{ClassId, Direction};
@@ -74,7 +74,13 @@ impl Sequence {
         let required = value.required;
         let mut state = [match value.inner {
             Some(inner) => inner,
-            None => Shape::default().with(ITSELF, Presence { required: true, ..value }),
+            None => Shape::default().with(
+                ITSELF,
+                Presence {
+                    required: true,
+                    ..value
+                },
+            ),
         }];
         let mut inner = Vec::new();
         self.outline(to, &mut state, &mut inner);
@@ -128,7 +134,8 @@ impl Shape {
             };
         }
         let others = other.fields.into_iter();
-        self.fields.extend(others.map(|(name, presence)| (name, presence.maybe())));
+        self.fields
+            .extend(others.map(|(name, presence)| (name, presence.maybe())));
         self
     }
 }
@@ -142,10 +149,18 @@ impl Presence {
         }
     }
 
+    /// Of a constant, as JSON: always there.
+    pub fn of_text(value: &RawValue) -> Self {
+        serde_json::from_str(value.get()).map_or_else(|_| Self::always(), |value| Self::of(&value))
+    }
+
     /// Of a constant: always there.
     pub fn of(value: &Value) -> Self {
         let inner = value.as_object().map(|members| Shape {
-            fields: members.iter().map(|(name, value)| (name.clone(), Self::of(value))).collect(),
+            fields: members
+                .iter()
+                .map(|(name, value)| (name.clone(), Self::of(value)))
+                .collect(),
         });
         Self {
             required: true,
@@ -163,7 +178,7 @@ impl Presence {
     }
 
     /// What holds of either.
-    fn or(self, other: Self) -> Self {
+    pub fn or(self, other: Self) -> Self {
         Self {
             required: self.required && other.required,
             inner: self.inner.zip(other.inner).map(|(a, b)| a.or(b)),
@@ -185,7 +200,10 @@ mod tests {
 
     /// A shape as JSON: `!` marks what is always there.
     fn shown(shape: &Shape) -> String {
-        let fields = shape.fields.iter().map(|(name, presence)| format!("{name}{}", shown_value(presence)));
+        let fields = shape
+            .fields
+            .iter()
+            .map(|(name, presence)| format!("{name}{}", shown_value(presence)));
         fields.collect::<Vec<_>>().join(" ")
     }
 
@@ -200,7 +218,10 @@ mod tests {
         let classes = ["a@1", "a@2"];
         let look_up = |name: &ClassName| classes.iter().position(|class| *class == name.to_string()).map(ClassId);
         let file = format!("{{old: a@1, new: a@2, steps: [{steps}]}}");
-        let lens = serde_saphyr::from_str::<LensFile>(&file).unwrap().compile(&look_up).unwrap();
+        let lens = serde_saphyr::from_str::<LensFile>(&file)
+            .unwrap()
+            .compile(&look_up)
+            .unwrap();
         let outline = lens.outline(to, &[source]);
         (shown(&outline.targets[0].1), outline.losses)
     }
@@ -218,22 +239,67 @@ mod tests {
             items: Some(Box::new(Presence::always())),
         };
         for (steps, to, source, expected) in [
-            ("rename: {from: name, to: title}", Up, nested(), "address!{city! zip!} title!"),
-            ("rename: {from: name, to: title}", Down, nested(), "address!{city! zip!} name"),
-            ("add: {field: group, value: {a: 1}}", Up, nested(), "address!{city! zip!} group!{a!} name!"),
+            (
+                "rename: {from: name, to: title}",
+                Up,
+                nested(),
+                "address!{city! zip!} title!",
+            ),
+            (
+                "rename: {from: name, to: title}",
+                Down,
+                nested(),
+                "address!{city! zip!}",
+            ),
+            (
+                "add: {field: group, value: {a: 1}}",
+                Up,
+                nested(),
+                "address!{city! zip!} group!{a!} name!",
+            ),
             ("add: {field: name, value: x}", Down, nested(), "address!{city! zip!}"),
-            ("constant: {field: name, new: 1}", Up, nested(), "address!{city! zip!} name!"),
-            ("constant: {field: name, new: 1}", Down, nested(), "address!{city! zip!}"),
-            ("convert: {field: address, values: [[1, 2]]}", Up, nested(), "address! name!"),
+            (
+                "constant: {field: name, new: 1}",
+                Up,
+                nested(),
+                "address!{city! zip!} name!",
+            ),
+            (
+                "constant: {field: name, new: 1}",
+                Down,
+                nested(),
+                "address!{city! zip!}",
+            ),
+            (
+                "convert: {field: address, values: [[1, 2]]}",
+                Up,
+                nested(),
+                "address! name!",
+            ),
             (
                 "convert: {field: size, values: [[1, 2]], otherwise: {old: 1, new: 2}}",
                 Up,
                 nested(),
                 "address!{city! zip!} name! size!",
             ),
-            ("hoist: {field: city, from: address}", Up, nested(), "address!{zip!} city! name!"),
-            ("plunge: {field: name, into: address}", Up, nested(), "address!{city! name! zip!}"),
-            ("plunge: {field: name, into: who}", Up, nested(), "address!{city! zip!} who!{name!}"),
+            (
+                "hoist: {field: city, from: address}",
+                Up,
+                nested(),
+                "address!{zip!} city! name!",
+            ),
+            (
+                "plunge: {field: name, into: address}",
+                Up,
+                nested(),
+                "address!{city! name! zip!}",
+            ),
+            (
+                "plunge: {field: name, into: who}",
+                Up,
+                nested(),
+                "address!{city! zip!} who!{name!}",
+            ),
             (
                 "plunge: {field: name, into: who}",
                 Down,
@@ -242,7 +308,12 @@ mod tests {
             ),
             ("wrap: {field: name}", Up, nested(), "address!{city! zip!} name![!]"),
             ("wrap: {field: l}", Down, Shape::default().with("l", list()), "l"),
-            ("within: {field: address, steps: [{rename: {from: zip, to: code}}]}", Up, nested(), "address!{city! code!} name!"),
+            (
+                "within: {field: address, steps: [{rename: {from: zip, to: code}}]}",
+                Up,
+                nested(),
+                "address!{city! code!} name!",
+            ),
             (
                 "within: {field: name, steps: [{rename: {from: ., to: first}}]}",
                 Up,
@@ -255,9 +326,24 @@ mod tests {
                 Shape::default().with("l", list()),
                 "l![!{kind! number!}]",
             ),
-            ("copy: {field: name, to: label, resolve: copy}", Up, nested(), "address!{city! zip!} label! name!"),
-            ("split: {field: name, into: [first, last]}", Up, nested(), "address!{city! zip!} first! last!"),
-            ("join: {fields: [first, name], into: whole}", Up, nested(), "address!{city! zip!} whole!"),
+            (
+                "copy: {field: name, to: label, resolve: copy}",
+                Up,
+                nested(),
+                "address!{city! zip!} label! name!",
+            ),
+            (
+                "split: {field: name, into: [first, last]}",
+                Up,
+                nested(),
+                "address!{city! zip!} first! last!",
+            ),
+            (
+                "join: {fields: [first, name], into: whole}",
+                Up,
+                nested(),
+                "address!{city! zip!} whole!",
+            ),
             (
                 "when: {field: kind, is: x, steps: [{rename: {from: name, to: title}}]}",
                 Up,
@@ -265,7 +351,11 @@ mod tests {
                 "address!{city! zip!} name title",
             ),
         ] {
-            assert_eq!(across(&format!("{{{steps}}}"), to, source).0, expected, "{steps} {to:?}");
+            assert_eq!(
+                across(&format!("{{{steps}}}"), to, source).0,
+                expected,
+                "{steps} {to:?}"
+            );
         }
     }
 
@@ -280,7 +370,10 @@ mod tests {
             ("remove: {field: a, value: 1}", vec![loss("a", true)]),
             ("remove: {field: z, value: 1}", vec![]),
             ("rename: {from: a, to: b}", vec![loss("b", false)]),
-            ("within: {field: o, steps: [{remove: {field: c, value: 1}}]}", vec![loss("o/c", true)]),
+            (
+                "within: {field: o, steps: [{remove: {field: c, value: 1}}]}",
+                vec![loss("o/c", true)],
+            ),
         ] {
             assert_eq!(across(&format!("{{{steps}}}"), Up, source()).1, expected, "{steps}");
         }

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::{nested, operation::Crossing};
+use super::{nested, operation::Crossing, shape::Presence};
 use crate::couch::Fields;
 
 /// Determined by the document and its key alone: every proxy makes the same.
@@ -33,6 +33,14 @@ impl Default {
         match self {
             Default::Constant(value) => value.clone(),
             Default::Template(template) => nested::string_of(&template.fill(at, here)),
+        }
+    }
+
+    /// What is known of the value.
+    pub fn presence(&self) -> Presence {
+        match self {
+            Default::Constant(value) => Presence::of_text(value),
+            Default::Template(_) => Presence::always(),
         }
     }
 

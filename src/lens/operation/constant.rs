@@ -6,8 +6,13 @@ use serde_json::{Value, value::RawValue};
 use super::{Crossing, Edit, Operation, given, keep, side};
 use crate::{
     couch::Fields,
-    lens::{PutError, file::Scope, raw},
-    schema::ClassName,
+    lens::{
+        PutError,
+        file::Scope,
+        raw,
+        shape::{Loss, Presence, Shape},
+    },
+    schema::{ClassName, Direction},
 };
 
 /// As it is written.
@@ -52,6 +57,13 @@ impl Edit for Constant {
             None => keep(here, known, &self.field),
         }
         Ok(())
+    }
+
+    fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
+        here.end(&self.field, true, losses);
+        if let Some(value) = &self.values[side(to)] {
+            here.fields.insert(self.field.clone(), Presence::of_text(value));
+        }
     }
 
     fn touches(&self) -> Vec<&str> {

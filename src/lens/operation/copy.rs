@@ -6,7 +6,11 @@ use serde_json::value::RawValue;
 use super::{Crossing, Edit, Operation, keep, same, set};
 use crate::{
     couch::Fields,
-    lens::{PutError, file::Scope},
+    lens::{
+        PutError,
+        file::Scope,
+        shape::{Loss, Shape},
+    },
     schema::{ClassName, Direction},
 };
 
@@ -88,6 +92,24 @@ impl Edit for Copy {
             },
         }
         Ok(())
+    }
+
+    fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
+        match to {
+            Direction::Up => {
+                let copy = here.fields.get(&self.field).cloned();
+                here.set(&self.copy, copy, losses);
+            }
+            Direction::Down => {
+                let (original, copy) = (here.fields.remove(&self.field), here.fields.remove(&self.copy));
+                let seen = match self.resolve {
+                    Resolve::Original => original,
+                    Resolve::Copy => copy,
+                    Resolve::Changed => original.zip(copy).map(|(original, copy)| original.or(copy)),
+                };
+                here.fields.extend(seen.map(|seen| (self.field.clone(), seen)));
+            }
+        }
     }
 
     fn touches(&self) -> Vec<&str> {

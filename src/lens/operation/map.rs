@@ -14,8 +14,9 @@ use crate::{
         file::Scope,
         nested,
         sequence::{Known, Sequence},
+        shape::{Loss, Shape},
     },
-    schema::ClassName,
+    schema::{ClassName, Direction},
 };
 
 /// As it is written.
@@ -113,6 +114,14 @@ impl Edit for Map {
         }
         here.set(&self.field, nested::array_of(&made));
         Ok(())
+    }
+
+    fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
+        if let Some(element) = here.fields.get_mut(&self.field).and_then(|array| array.items.as_mut()) {
+            **element = self
+                .steps
+                .outline_value(to, &self.field, std::mem::take(element), losses);
+        }
     }
 
     fn touches(&self) -> Vec<&str> {

@@ -22,7 +22,12 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{PutError, file::Scope, sequence::State};
+use super::{
+    PutError,
+    file::Scope,
+    sequence::State,
+    shape::{Loss, Shape},
+};
 use crate::{
     couch::{Fields, document::same_value},
     schema::Direction,
@@ -41,6 +46,9 @@ pub struct Crossing<'a> {
 pub trait Edit: fmt::Debug + Send + Sync {
     /// Takes the fields `here` across. `known` is what the target knew in their place; none where there is no target yet.
     fn put(&self, at: Crossing, here: &mut Fields, known: Option<&Fields>) -> Result<(), PutError>;
+
+    /// Takes the shape `here` across, and tells what does not arrive.
+    fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>);
 
     /// The names of the fields that it changes, on either side.
     fn touches(&self) -> Vec<&str>;
@@ -140,6 +148,15 @@ impl Operation {
                 Ok(())
             }
             Operation::When(operation) => operation.put(at, state, known),
+        }
+    }
+
+    /// Takes shapes across, one for each document.
+    pub fn outline(&self, to: Direction, state: &mut [Shape], losses: &mut Vec<Loss>) {
+        match self {
+            Operation::Edit { slot, edit } => edit.outline(to, &mut state[*slot], losses),
+            Operation::Move(operation) => operation.outline(to, state, losses),
+            Operation::When(operation) => operation.outline(to, state, losses),
         }
     }
 

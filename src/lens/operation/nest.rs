@@ -5,7 +5,12 @@ use serde::Deserialize;
 use super::{Crossing, Edit, Operation, keep, set};
 use crate::{
     couch::Fields,
-    lens::{PutError, file::Scope, nested},
+    lens::{
+        PutError,
+        file::Scope,
+        nested,
+        shape::{Loss, Presence, Shape},
+    },
     schema::{ClassName, Direction},
 };
 
@@ -76,6 +81,17 @@ fn compile(
     scope.edit(within, edit)
 }
 
+impl Nest {
+    /// An object that the field does not enter: one of its name that is there already does not travel.
+    fn without(&self, object: Presence, losses: &mut Vec<Loss>) -> Presence {
+        let inner = object.inner.map(|mut inner| {
+            inner.end(&self.field, false, losses);
+            inner
+        });
+        Presence { inner, ..object }
+    }
+}
+
 impl Edit for Nest {
     fn put(&self, at: Crossing, here: &mut Fields, known: Option<&Fields>) -> Result<(), PutError> {
         let was = here.get(&self.object);
@@ -97,6 +113,55 @@ impl Edit for Nest {
         let stays = object.iter().next().is_some() || was_empty || was_there && known_object.is_some();
         set(here, &self.object, stays.then(|| nested::object_of(&object)));
         Ok(())
+    }
+
+    fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
+        let mut object = here.fields.remove(&self.object);
+        if to == self.inwards {
+            let field = here.fields.remove(&self.field);
+            object = match (object, field) {
+                (object, None) => object.map(|object| self.without(object, losses)),
+                (None, Some(field)) => Some(Presence {
+                    required: field.required,
+                    inner: Some(Shape::default().with(&self.field, field)),
+                    items: None,
+                }),
+                (Some(object), Some(field)) => Some(Presence {
+                    required: object.required || field.required,
+                    inner: object.inner.map(|mut inner| {
+                        let required = field.required;
+                        // Where the object was not there, it is made for this field.
+                        if !object.required {
+                            inner.fields.values_mut().for_each(|field| field.required = false);
+                        }
+                        inner.set(&self.field, Some(Presence { required, ..field }), losses);
+                        inner
+                    }),
+                    items: None,
+                }),
+            };
+        } else {
+            let mut field = None;
+            object = object.and_then(|mut object| {
+                let Some(inner) = &mut object.inner else {
+                    // Whatever it holds, the field may be there.
+                    field = Some(Presence::default());
+                    return Some(object);
+                };
+                field = inner.fields.remove(&self.field);
+                if let Some(field) = &mut field {
+                    field.required &= object.required;
+                    // One that held nothing else goes with the field.
+                    object.required &= inner.fields.values().any(|field| field.required);
+                    return (!inner.fields.is_empty()).then_some(object);
+                }
+                Some(object)
+            });
+            here.set(&self.field, field, losses);
+        }
+        if let Some(object) = object {
+            here.fields.insert(self.object.clone(), object);
+        }
     }
 
     fn touches(&self) -> Vec<&str> {

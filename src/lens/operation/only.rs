@@ -11,6 +11,7 @@ use crate::{
         PutError,
         file::Scope,
         raw,
+        shape::{Loss, Shape},
         template::{Default, Template},
     },
     schema::{ClassName, Direction},
@@ -85,6 +86,13 @@ impl Edit for Only {
             keep(here, known, &self.field);
         }
         Ok(())
+    }
+
+    fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
+        here.end(&self.field, to != self.arrives, losses);
+        if to == self.arrives {
+            here.fields.insert(self.field.clone(), self.default.presence());
+        }
     }
 
     fn touches(&self) -> Vec<&str> {

@@ -4,7 +4,11 @@ use serde::Deserialize;
 
 use super::{Operation, keep, set};
 use crate::{
-    lens::{file::Scope, sequence::State},
+    lens::{
+        file::Scope,
+        sequence::State,
+        shape::{Loss, Shape},
+    },
     schema::{ClassName, Direction},
 };
 
@@ -49,11 +53,22 @@ impl MoveFile {
 }
 
 impl Move {
-    pub(super) fn put(&self, to: Direction, state: &mut State, known: Option<&State>) {
-        let (from, to) = match to {
+    /// On the source's side and on the target's.
+    fn slots(&self, to: Direction) -> (usize, usize) {
+        match to {
             Direction::Up => (self.old, self.new),
             Direction::Down => (self.new, self.old),
-        };
+        }
+    }
+
+    pub(super) fn outline(&self, to: Direction, state: &mut [Shape], losses: &mut Vec<Loss>) {
+        let (from, to) = self.slots(to);
+        let presence = state[from].fields.remove(&self.field);
+        state[to].set(&self.field, presence, losses);
+    }
+
+    pub(super) fn put(&self, to: Direction, state: &mut State, known: Option<&State>) {
+        let (from, to) = self.slots(to);
         let value = state[from].take(&self.field);
         set(&mut state[to], &self.field, value);
         keep(&mut state[from], known.map(|known| &known[from]), &self.field);

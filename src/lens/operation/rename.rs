@@ -5,7 +5,11 @@ use serde::Deserialize;
 use super::{Crossing, Edit, Operation, keep};
 use crate::{
     couch::Fields,
-    lens::{PutError, file::Scope},
+    lens::{
+        PutError,
+        file::Scope,
+        shape::{Loss, Shape},
+    },
     schema::{ClassName, Direction},
 };
 
@@ -37,12 +41,19 @@ impl RenameFile {
     }
 }
 
-impl Edit for Rename {
-    fn put(&self, at: Crossing, here: &mut Fields, known: Option<&Fields>) -> Result<(), PutError> {
-        let (from, to) = match at.to {
+impl Rename {
+    /// On the source's side and on the target's.
+    fn names(&self, to: Direction) -> (&str, &str) {
+        match to {
             Direction::Up => (&self.old, &self.new),
             Direction::Down => (&self.new, &self.old),
-        };
+        }
+    }
+}
+
+impl Edit for Rename {
+    fn put(&self, at: Crossing, here: &mut Fields, known: Option<&Fields>) -> Result<(), PutError> {
+        let (from, to) = self.names(at.to);
         if from == to {
             return Ok(());
         }
@@ -52,6 +63,12 @@ impl Edit for Rename {
         }
         keep(here, known, from);
         Ok(())
+    }
+
+    fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
+        let (from, to) = self.names(to);
+        let presence = here.fields.remove(from);
+        here.set(to, presence, losses);
     }
 
     fn touches(&self) -> Vec<&str> {

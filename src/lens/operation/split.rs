@@ -6,7 +6,12 @@ use serde_json::value::RawValue;
 use super::{Crossing, Edit, Operation, keep, same, set};
 use crate::{
     couch::Fields,
-    lens::{PutError, file::Scope, nested},
+    lens::{
+        PutError,
+        file::Scope,
+        nested,
+        shape::{Loss, Presence, Shape},
+    },
     schema::{ClassName, Direction},
 };
 
@@ -180,6 +185,26 @@ impl Edit for Split {
             set(here, &self.whole, made);
         }
         Ok(())
+    }
+
+    fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
+        if to == self.apart {
+            let whole = here.fields.remove(&self.whole);
+            for name in &self.parts {
+                let part = whole.as_ref().map(|whole| Presence {
+                    required: whole.required,
+                    ..Presence::default()
+                });
+                here.set(name, part, losses);
+            }
+        } else {
+            let parts: Vec<Presence> = self.parts.iter().filter_map(|name| here.fields.remove(name)).collect();
+            let whole = Presence {
+                required: parts.iter().any(|part| part.required),
+                ..Presence::default()
+            };
+            here.set(&self.whole, (!parts.is_empty()).then_some(whole), losses);
+        }
     }
 
     fn touches(&self) -> Vec<&str> {

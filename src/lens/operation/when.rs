@@ -11,7 +11,9 @@ use crate::{
         PRIMARY, PutError,
         file::Scope,
         sequence::{Sequence, State},
+        shape::{Loss, Shape},
     },
+    schema::Direction,
 };
 
 /// As it is written.
@@ -86,6 +88,16 @@ impl When {
         // A target for which the other steps count is of another kind: nothing in it is known to these.
         let known = known.filter(|known| self.holds(&known[PRIMARY]) == holds);
         steps.put(at, state, known)
+    }
+
+    /// Of either kind of documents: what holds of both.
+    pub(super) fn outline(&self, to: Direction, state: &mut [Shape], losses: &mut Vec<Loss>) {
+        let mut others = state.to_vec();
+        self.steps.outline(to, state, losses);
+        self.otherwise.outline(to, &mut others, losses);
+        for (shape, other) in state.iter_mut().zip(others) {
+            *shape = std::mem::take(shape).or(other);
+        }
     }
 
     fn holds(&self, fields: &Fields) -> bool {

@@ -5,8 +5,13 @@ use serde::Deserialize;
 use super::{Crossing, Edit, Operation, OperationFile};
 use crate::{
     couch::Fields,
-    lens::{PutError, file::Scope, sequence::Sequence},
-    schema::ClassName,
+    lens::{
+        PutError,
+        file::Scope,
+        sequence::Sequence,
+        shape::{Loss, Shape},
+    },
+    schema::{ClassName, Direction},
 };
 
 /// As it is written.
@@ -46,6 +51,12 @@ impl Edit for Within {
             here.set(&self.field, made.map_err(|error| error.within(&self.field))?);
         }
         Ok(())
+    }
+
+    fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
+        if let Some(value) = here.fields.get_mut(&self.field) {
+            *value = self.steps.outline_value(to, &self.field, std::mem::take(value), losses);
+        }
     }
 
     fn touches(&self) -> Vec<&str> {

@@ -6,7 +6,12 @@ use serde_json::value::RawValue;
 use super::{Crossing, Edit, Operation, set};
 use crate::{
     couch::{Fields, document::same_value},
-    lens::{PutError, file::Scope, nested},
+    lens::{
+        PutError,
+        file::Scope,
+        nested,
+        shape::{Loss, Presence, Shape},
+    },
     schema::{ClassName, Direction},
 };
 
@@ -101,6 +106,22 @@ impl Edit for Wrap {
         };
         set(here, &self.field, made);
         Ok(())
+    }
+
+    fn outline(&self, to: Direction, here: &mut Shape, _: &mut Vec<Loss>) {
+        let was = here.fields.remove(&self.field);
+        let presence = if to == self.array {
+            let items = was.map(|was| Box::new(Presence { required: true, ..was }));
+            Some(Presence {
+                required: true,
+                inner: None,
+                items,
+            })
+        } else {
+            was.map(|was| was.items.map_or_else(Presence::default, |element| element.maybe()))
+        };
+        here.fields
+            .extend(presence.map(|presence| (self.field.clone(), presence)));
     }
 
     fn touches(&self) -> Vec<&str> {

@@ -16,7 +16,12 @@ use serde_json::{Number, Value, value::RawValue};
 use super::{Crossing, Edit, Operation, given, same, set, side};
 use crate::{
     couch::Fields,
-    lens::{PutError, file::Scope, raw},
+    lens::{
+        PutError,
+        file::Scope,
+        raw,
+        shape::{Loss, Presence, Shape},
+    },
     schema::{ClassName, Direction},
 };
 
@@ -251,6 +256,19 @@ impl Edit for Convert {
         };
         set(here, &self.field, made);
         Ok(())
+    }
+
+    fn outline(&self, to: Direction, here: &mut Shape, _: &mut Vec<Loss>) {
+        let was = here.fields.remove(&self.field);
+        let is_filled = matches!(&self.otherwise, Otherwise::Values(values) if values[side(to)].is_some());
+        if is_filled || was.is_some() {
+            let required = is_filled || was.is_some_and(|was| was.required);
+            let presence = Presence {
+                required,
+                ..Presence::default()
+            };
+            here.fields.insert(self.field.clone(), presence);
+        }
     }
 
     fn touches(&self) -> Vec<&str> {
