@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
+    sync::Arc,
 };
 
 use serde::{
@@ -11,16 +12,33 @@ use serde::{
     ser::SerializeMap,
 };
 use serde_json::value::RawValue;
+use smol_str::SmolStr;
 
 use super::Rev;
 
 /// Fields of most documents.
-const FEW: usize = 16;
+const FEW: usize = 32;
 
 /// The members of a document that do not begin with an underscore, in their order. A value is the text it was written
 /// with: `1.0`, 2^53+1 and the order of nested keys survive (CouchDB tells `1` from `1.0`; transcripts, documents 137-152).
+///
+/// A copy shares what was read: every version of a document begins as a copy of another, and changes few fields.
 #[derive(Clone, Debug, Default)]
-pub struct Fields(Vec<(Box<str>, Box<RawValue>)>);
+pub struct Fields {
+    read: Arc<[Field]>,
+    now: Vec<Place>,
+}
+
+type Field = (SmolStr, Box<RawValue>);
+
+/// What stands at one place of the order.
+#[derive(Clone, Debug)]
+enum Place {
+    /// This one of those that were read.
+    Read(usize),
+    /// One that was set or renamed since.
+    Set(Field),
+}
 
 /// A document with its special members.
 #[derive(Clone, Debug, Default)]
@@ -69,44 +87,77 @@ struct Revisions {
 }
 
 impl Fields {
+    /// Of a doubled name the last value stays, as in CouchDB.
+    fn new(mut all: Vec<Field>) -> Self {
+        // Few fields are compared faster than hashed.
+        if all.len() > FEW || (1..all.len()).any(|n| all[..n].iter().any(|(name, _)| *name == all[n].0)) {
+            let last: HashMap<&str, usize> = all.iter().enumerate().map(|(n, (name, _))| (&**name, n)).collect();
+            if last.len() < all.len() {
+                let keep: HashSet<usize> = last.into_values().collect();
+                let mut n = 0..;
+                all.retain(|_| n.next().is_some_and(|n| keep.contains(&n)));
+            }
+        }
+        Self {
+            now: (0..all.len()).map(Place::Read).collect(),
+            read: all.into(),
+        }
+    }
+
     /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&RawValue> {
-        self.0.iter().find(|(n, _)| &**n == name).map(|(_, value)| &**value)
+        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
     }
 
     /// Sets a field where it stands, or at the end.
     pub fn set(&mut self, name: &str, value: Box<RawValue>) {
-        match self.0.iter_mut().find(|(n, _)| &**n == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name.into(), value)),
+        let place = Place::Set((name.into(), value));
+        match self.position(name) {
+            Some(at) => self.now[at] = place,
+            None => self.now.push(place),
         }
     }
 
     /// Removes a field and answers its value.
     pub fn take(&mut self, name: &str) -> Option<Box<RawValue>> {
-        let at = self.0.iter().position(|(n, _)| &**n == name)?;
-        Some(self.0.remove(at).1)
+        let at = self.position(name)?;
+        Some(match self.now.remove(at) {
+            Place::Read(n) => self.read[n].1.clone(),
+            Place::Set((_, value)) => value,
+        })
     }
 
     /// Renames a field where it stands. One that already bears the new name gives way.
     pub fn rename(&mut self, from: &str, to: &str) {
-        if from != to && self.get(from).is_some() {
+        if from != to
+            && let Some(value) = self.get(from).map(RawValue::to_owned)
+        {
             self.take(to);
-            if let Some((name, _)) = self.0.iter_mut().find(|(n, _)| &**n == from) {
-                *name = to.into();
+            if let Some(at) = self.position(from) {
+                self.now[at] = Place::Set((to.into(), value));
             }
         }
     }
 
+    fn position(&self, name: &str) -> Option<usize> {
+        self.iter().position(|(n, _)| n == name)
+    }
+
     /// Name and value of every field.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        self.now.iter().map(|place| {
+            let (name, value) = match place {
+                Place::Read(n) => &self.read[*n],
+                Place::Set(field) => field,
+            };
+            (name.as_str(), &**value)
+        })
     }
 
     /// The same fields with equal values, in any order. Values of different text are compared as JSON.
     pub fn same_as(&self, other: &Self) -> bool {
         let others: HashMap<&str, &RawValue> = other.iter().collect();
-        self.0.len() == other.0.len()
+        self.now.len() == other.now.len()
             && self
                 .iter()
                 .all(|(name, value)| others.get(name).is_some_and(|other| same_value(value, other)))
@@ -122,22 +173,10 @@ fn parse(value: &RawValue) -> Option<serde_json::Value> {
     serde_json::from_str(value.get()).ok()
 }
 
-impl<K: Into<Box<str>>> FromIterator<(K, Box<RawValue>)> for Fields {
+impl<K: Into<SmolStr>> FromIterator<(K, Box<RawValue>)> for Fields {
     /// Of a doubled name the last value stays, as in CouchDB.
     fn from_iter<I: IntoIterator<Item = (K, Box<RawValue>)>>(fields: I) -> Self {
-        let mut all: Vec<(Box<str>, Box<RawValue>)> =
-            fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        // Few fields are compared faster than hashed.
-        if all.len() <= FEW && (1..all.len()).all(|n| all[..n].iter().all(|(name, _)| *name != all[n].0)) {
-            return Self(all);
-        }
-        let last: HashMap<&str, usize> = all.iter().enumerate().map(|(n, (name, _))| (&**name, n)).collect();
-        if last.len() < all.len() {
-            let keep: HashSet<usize> = last.into_values().collect();
-            let mut n = 0..;
-            all.retain(|_| n.next().is_some_and(|n| keep.contains(&n)));
-        }
-        Self(all)
+        Self::new(fields.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 }
 
@@ -165,9 +204,9 @@ impl<'de> Deserialize<'de> for Document {
 
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Document, A::Error> {
                 let mut document = Document::default();
-                let mut fields: Vec<(Box<str>, Box<RawValue>)> = Vec::new();
-                while let Some(name) = members.next_key::<std::borrow::Cow<'de, str>>()? {
-                    match &*name {
+                let mut fields: Vec<Field> = Vec::with_capacity(FEW / 2);
+                while let Some(name) = members.next_key::<SmolStr>()? {
+                    match name.as_str() {
                         "_id" => document.id = Some(members.next_value()?),
                         "_rev" => {
                             let text: String = members.next_value()?;
@@ -183,10 +222,13 @@ impl<'de> Deserialize<'de> for Document {
                         special if special.starts_with('_') => {
                             members.next_value::<IgnoredAny>()?;
                         }
-                        field => fields.push((field.into(), members.next_value()?)),
+                        _ => {
+                            let value = members.next_value()?;
+                            fields.push((name, value));
+                        }
                     }
                 }
-                document.fields = fields.into_iter().collect();
+                document.fields = Fields::new(fields);
                 Ok(document)
             }
         }
@@ -302,6 +344,20 @@ mod tests {
     #[test]
     fn of_a_doubled_key_the_last_wins() {
         assert_eq!(document(r#"{"v":1,"v":2}"#).fields.get("v").unwrap().get(), "2");
+    }
+
+    #[test]
+    fn a_copy_changes_alone() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let read = document(r#"{"a":1.0,"b":2,"c":3,"d":4}"#).fields;
+        let mut copy = read.clone();
+        copy.set("b", raw("20"));
+        copy.rename("a", "c");
+        assert_eq!(copy.take("d").unwrap().get(), "4");
+        copy.set("e", raw("5"));
+        assert!(copy.get("a").is_none() && copy.take("d").is_none());
+        assert_eq!(serde_json::to_string(&copy).unwrap(), r#"{"c":1.0,"b":20,"e":5}"#);
+        assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"a":1.0,"b":2,"c":3,"d":4}"#);
     }
 
     #[test]
