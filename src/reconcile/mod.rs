@@ -63,6 +63,7 @@ mod settle;
 use std::{collections::HashSet, sync::Arc};
 
 use serde::{Serialize, Serializer};
+use serde_json::value::to_raw_value;
 
 use crate::{
     couch::{Document, NodeId, Rev, document::Written},
@@ -217,12 +218,8 @@ impl Work<'_> {
     /// A lens's answer as a document: engine's fields set, its own attachments kept.
     fn document(&self, class: ClassId, mut fields: crate::couch::Fields, old: Option<&Document>) -> Document {
         let name = &self.registry.class(class).name;
-        for (field, value) in [
-            ("schema", serde_json::json!(*name.schema)),
-            ("version", serde_json::json!(name.major)),
-        ] {
-            fields.set(field, serde_json::value::to_raw_value(&value).unwrap_or_default());
-        }
+        fields.set("schema", to_raw_value(&*name.schema).unwrap_or_default());
+        fields.set("version", to_raw_value(&name.major).unwrap_or_default());
         Document {
             fields,
             attachments: old.and_then(|old| old.attachments.clone()),

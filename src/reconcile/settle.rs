@@ -273,9 +273,6 @@ impl Work<'_> {
             return false;
         };
         let shown = self.document(on.target, fields, Some(old));
-        if self.fits(on.target, &shown).is_err() {
-            return false;
-        }
         let revs: Vec<&Rev> = winners
             .iter()
             .filter_map(|(input, winner)| Some(input.tree.rev((*winner)?)))
@@ -284,6 +281,9 @@ impl Work<'_> {
         let is_winner = member.tree.winner() == Some(leaf);
         // Once for the same winners: a lens that answers differently each time must not make revisions without end.
         if is_winner && (shown.fields.same_as(&old.fields) || member.at(leaf).edit == edit) {
+            return false;
+        }
+        if self.fits(on.target, &shown).is_err() {
             return false;
         }
         let longest = member
