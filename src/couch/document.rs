@@ -139,6 +139,12 @@ impl Fields {
         }
     }
 
+    /// Removes every field but those of certain names.
+    pub fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        let read = &self.read;
+        self.now.retain(|place| is_kept(&place.field(read).0));
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
         self.iter().position(|(n, _)| n == name)
     }
@@ -146,10 +152,7 @@ impl Fields {
     /// Name and value of every field.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
         self.now.iter().map(|place| {
-            let (name, value) = match place {
-                Place::Read(n) => &self.read[*n],
-                Place::Set(field) => field,
-            };
+            let (name, value) = place.field(&self.read);
             (name.as_str(), &**value)
         })
     }
@@ -161,6 +164,15 @@ impl Fields {
             && self
                 .iter()
                 .all(|(name, value)| others.get(name).is_some_and(|other| same_value(value, other)))
+    }
+}
+
+impl Place {
+    fn field<'a>(&'a self, read: &'a [Field]) -> &'a Field {
+        match self {
+            Place::Read(n) => &read[*n],
+            Place::Set(field) => field,
+        }
     }
 }
 
@@ -355,6 +367,8 @@ mod tests {
         copy.rename("a", "c");
         assert_eq!(copy.take("d").unwrap().get(), "4");
         copy.set("e", raw("5"));
+        copy.set("f", raw("6"));
+        copy.retain(|name| name != "f");
         assert!(copy.get("a").is_none() && copy.take("d").is_none());
         assert_eq!(serde_json::to_string(&copy).unwrap(), r#"{"c":1.0,"b":20,"e":5}"#);
         assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"a":1.0,"b":2,"c":3,"d":4}"#);

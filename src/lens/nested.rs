@@ -1,12 +1,13 @@
 //! Nested values, read one level deep: what no operation touches keeps its text at every depth.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
 use serde_json::value::{RawValue, to_raw_value};
+use smol_str::SmolStr;
 
 use crate::couch::Fields;
 
@@ -27,9 +28,9 @@ impl<'de> Deserialize<'de> for Members {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members, A::Error> {
-                let mut all: Vec<(Box<str>, Box<RawValue>)> = Vec::new();
-                while let Some((name, value)) = members.next_entry::<Cow<'de, str>, _>()? {
-                    all.push((name.into(), value));
+                let mut all: Vec<(SmolStr, Box<RawValue>)> = Vec::new();
+                while let Some(member) = members.next_entry()? {
+                    all.push(member);
                 }
                 Ok(Members(all.into_iter().collect()))
             }

@@ -34,18 +34,18 @@ impl Lens {
 
     /// The old target in its place. Of a primary only the fields that operations touch are looked at.
     fn target(&self, at: Crossing, slot: usize, old: &Fields, sources: &State) -> State {
-        let (touches, reads) = (self.steps.touches(), self.steps.reads());
         let mut state: State = vec![Fields::default(); self.slots()];
-        if slot != PRIMARY && !reads.is_empty() {
+        if slot != PRIMARY && !self.steps.reads().is_empty() {
             // Conditions are on the primary, of which a part knows nothing: what the sources make of it has to do.
             let mut made = sources.clone();
             if self.steps.run(at, &mut made, None).is_ok() {
                 state = made;
             }
         }
-        let is_seen = |name: &str| slot != PRIMARY || touches.contains(&name) || reads.contains(&name);
-        let fields = old.iter().filter(|(name, _)| is_seen(name));
-        state[slot] = fields.map(|(name, value)| (name, value.to_owned())).collect();
+        state[slot] = old.clone();
+        if slot == PRIMARY {
+            state[slot].retain(|name| self.steps.sees(name));
+        }
         state
     }
 }

@@ -16,7 +16,11 @@ pub type State = Vec<Fields>;
 
 /// Operations from the old side to the new.
 #[derive(Clone, Debug, Default)]
-pub struct Sequence(Vec<Operation>);
+pub struct Sequence {
+    operations: Vec<Operation>,
+    /// What they touch and what they read, put together once.
+    names: Vec<String>,
+}
 
 /// A nested value of the target, and what was known at each place in the list of operations on it.
 #[derive(Debug)]
@@ -30,25 +34,28 @@ pub struct Known<'a> {
 impl Sequence {
     /// The operations, the one next to the old side first.
     pub fn new(operations: Vec<Operation>) -> Self {
-        Self(operations)
+        let names = operations.iter().flat_map(|o| o.touches().into_iter().chain(o.reads()));
+        Self {
+            names: names.map(str::to_owned).collect(),
+            operations,
+        }
     }
 
     /// The operations, the one next to the old side first.
     pub fn operations(&self) -> &[Operation] {
-        &self.0
+        &self.operations
     }
 
     /// What the target knew before and after each operation, in the order in which `to` meets them.
     pub fn walk_back(&self, at: Crossing, target: State) -> Vec<State> {
-        let mut state = target;
-        let mut known = vec![state.clone()];
-        for operation in self.in_order(at.to.reverse()) {
+        let mut known = vec![target];
+        for (n, operation) in self.in_order(at.to.reverse()).enumerate() {
+            let mut before = known[n].clone();
             // A value that cannot be walked back is not known further down; it stays in reach of this operation.
-            let mut before = state.clone();
-            if operation.put(at.reverse(), &mut before, None).is_ok() {
-                state = before;
+            if operation.put(at.reverse(), &mut before, None).is_err() {
+                before.clone_from(&known[n]);
             }
-            known.push(state.clone());
+            known.push(before);
         }
         known.reverse();
         known
@@ -100,22 +107,27 @@ impl Sequence {
         Ok(nested::value(&state[0]))
     }
 
+    /// Whether the operations touch or read a field of this name, in whatever document.
+    pub fn sees(&self, field: &str) -> bool {
+        self.names.iter().any(|name| name == field)
+    }
+
     /// The names of the fields that the operations change, in whatever document.
     pub fn touches(&self) -> Vec<&str> {
-        self.0.iter().flat_map(Operation::touches).collect()
+        self.operations.iter().flat_map(Operation::touches).collect()
     }
 
     /// The names of the fields that they only look at.
     pub fn reads(&self) -> Vec<&str> {
-        self.0.iter().flat_map(Operation::reads).collect()
+        self.operations.iter().flat_map(Operation::reads).collect()
     }
 
     /// In the order in which a direction meets them.
     pub(super) fn in_order(&self, to: Direction) -> impl Iterator<Item = &Operation> {
-        let last = self.0.len();
+        let last = self.operations.len();
         (0..last).map(move |n| match to {
-            Direction::Up => &self.0[n],
-            Direction::Down => &self.0[last - 1 - n],
+            Direction::Up => &self.operations[n],
+            Direction::Down => &self.operations[last - 1 - n],
         })
     }
 }
