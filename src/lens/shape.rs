@@ -44,8 +44,12 @@ pub struct Outline {
 }
 
 impl Lens {
-    /// The shapes of all that is made in a direction. `sources` are those of the near side, in the order of the step.
-    pub fn outline(&self, to: Direction, sources: &[Shape]) -> Outline {
+    /// The shapes of all that is made in a direction. `sources` are those of the near side, in the order of the step. None for
+    /// a script: what it makes is not known before.
+    pub fn outline(&self, to: Direction, sources: &[Shape]) -> Option<Outline> {
+        if self.script.is_some() {
+            return None;
+        }
         let (near, far) = self.step.sides(to);
         let mut state = vec![Shape::default(); self.slots()];
         for (&class, source) in near.iter().zip(sources) {
@@ -54,10 +58,10 @@ impl Lens {
         let mut losses = Vec::new();
         self.steps.outline(to, &mut state, &mut losses);
         let targets = far.iter().map(|&class| (class, state[self.slot(class)].clone()));
-        Outline {
+        Some(Outline {
             targets: targets.collect(),
             losses,
-        }
+        })
     }
 }
 
@@ -73,8 +77,8 @@ impl Sequence {
     pub fn outline_value(&self, to: Direction, field: &str, value: Presence, losses: &mut Vec<Loss>) -> Presence {
         let required = value.required;
         let mut state = [match value.inner {
-            Some(inner) => inner,
-            None => Shape::default().with(
+            Some(inner) if !inner.fields.contains_key(ITSELF) => inner,
+            _ => Shape::default().with(
                 ITSELF,
                 Presence {
                     required: true,
@@ -222,7 +226,7 @@ mod tests {
             .unwrap()
             .compile(&look_up)
             .unwrap();
-        let outline = lens.outline(to, &[source]);
+        let outline = lens.outline(to, &[source]).unwrap();
         (shown(&outline.targets[0].1), outline.losses)
     }
 
