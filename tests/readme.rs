@@ -208,7 +208,7 @@ fn the_lenses_of_the_reference_compile_and_their_examples_hold() {
             .compile_with(&look_up, script)
             .unwrap_or_else(|flaws| panic!("{text}{flaws:?}"));
         assert_eq!(lens.run_examples(), [], "{text}");
-        assert!(!file.examples.is_empty(), "{text}");
+        assert!(!file.examples.is_empty() || lens.step().is_end(), "{text}");
         shown.push_str(&text);
     }
     let page = fs::read_to_string(root().join("schemas/README.md")).unwrap();

@@ -6,17 +6,20 @@ use crate::{
     schema::{ClassId, Direction, Flaw},
 };
 
+/// Documents, each by its class; none where there is no such document.
+pub type Documents = Vec<(ClassId, Option<Fields>)>;
+
 /// Documents on both sides that belong together.
 #[derive(Clone, Debug)]
 pub struct Example {
     /// What it shows.
     pub name: String,
     /// Documents on the old side.
-    pub old: Vec<(ClassId, Fields)>,
+    pub old: Documents,
     /// Documents on the new side.
-    pub new: Vec<(ClassId, Fields)>,
+    pub new: Documents,
     /// What the target documents were before.
-    pub had: Vec<(ClassId, Fields)>,
+    pub had: Documents,
     /// Tried one way only.
     pub way: Option<Direction>,
 }
@@ -24,12 +27,24 @@ pub struct Example {
 /// The key of the documents in examples.
 const KEY: &str = "example";
 
-fn find(documents: &[(ClassId, Fields)], class: ClassId) -> Option<&Fields> {
-    documents.iter().find(|(c, _)| *c == class).map(|(_, fields)| fields)
+/// The outer `None`: nothing is said of it.
+fn find(documents: &Documents, class: ClassId) -> Option<Option<&Fields>> {
+    documents
+        .iter()
+        .find(|(c, _)| *c == class)
+        .map(|(_, fields)| fields.as_ref())
 }
 
-fn text(fields: &Fields) -> String {
-    serde_json::to_string(fields).unwrap_or_default()
+fn text(fields: Option<&Fields>) -> String {
+    let text = |fields| serde_json::to_string(fields).unwrap_or_default();
+    fields.map_or_else(|| "no document".to_owned(), text)
+}
+
+fn same(a: Option<&Fields>, b: Option<&Fields>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.same_as(b),
+        (a, b) => a.is_none() && b.is_none(),
+    }
 }
 
 impl Lens {
@@ -60,28 +75,28 @@ impl Lens {
             Direction::Down => (&example.new, &example.old),
         };
         let way = ["from new to old", "from old to new"][usize::from(to == Direction::Up)];
-        let inputs: Vec<Option<&Fields>> = near.iter().map(|&class| find(sources, class)).collect();
+        let inputs: Vec<Option<&Fields>> = near.iter().map(|&class| find(sources, class).flatten()).collect();
         let mut got = Vec::new();
         for &target in far {
             let fields = self
-                .make(to, target, &inputs, find(&example.had, target))
+                .make(to, target, &inputs, find(&example.had, target).flatten())
                 .map_err(|error| format!("{way}: {error}"))?;
             if let Some(expected) = find(expected, target)
-                && !fields.as_ref().is_some_and(|fields| fields.same_as(expected))
+                && !same(fields.as_ref(), expected)
             {
-                let fields = fields.as_ref().map_or_else(|| "nothing".to_owned(), text);
-                return Err(format!("{way}: expected {}, got {fields}", text(expected)));
+                let (expected, fields) = (text(expected), text(fields.as_ref()));
+                return Err(format!("{way}: expected {expected}, got {fields}"));
             }
             got.push(fields);
         }
         let got: Vec<Option<&Fields>> = got.iter().map(Option::as_ref).collect();
-        for (&class, source) in near.iter().zip(&inputs) {
-            let Some(source) = source else { continue };
+        for &class in near {
+            let Some(source) = find(sources, class) else { continue };
             let again = self
-                .make(to.reverse(), class, &got, Some(source))
+                .make(to.reverse(), class, &got, source)
                 .map_err(|error| format!("putting back what was got {way}: {error}"))?;
-            if !again.as_ref().is_some_and(|again| again.same_as(source)) {
-                let (was, is) = (text(source), again.as_ref().map_or_else(|| "nothing".to_owned(), text));
+            if !same(again.as_ref(), source) {
+                let (was, is) = (text(source), text(again.as_ref()));
                 return Err(format!("putting back what was got {way} changes {was} to {is}"));
             }
         }

@@ -52,6 +52,8 @@ struct Part {
     default: Fields,
     /// Nothing is carried until this part exists.
     is_awaited: bool,
+    /// There is no document where it would hold no more than the default.
+    is_optional: bool,
 }
 
 /// A document to be made: what a lens is crossed with.
@@ -161,6 +163,11 @@ impl Lens {
     /// Whether nothing can be carried before a document of this class exists.
     pub fn awaits(&self, class: ClassId) -> bool {
         self.part(class).is_none_or(|part| part.is_awaited)
+    }
+
+    /// Whether there is no document of this class where it would hold no more than its default.
+    pub fn is_optional(&self, class: ClassId) -> bool {
+        self.part(class).is_some_and(|part| part.is_optional)
     }
 
     fn part(&self, class: ClassId) -> Option<&Part> {

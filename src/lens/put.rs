@@ -1,7 +1,7 @@
 //! Crossing a lens.
 
 use super::{Lens, Made, PRIMARY, Put, PutError, operation::Crossing, sequence::State};
-use crate::couch::Fields;
+use crate::{couch::Fields, schema::ClassId};
 
 impl Lens {
     /// Makes one document of those on the other side.
@@ -29,7 +29,22 @@ impl Lens {
             state[slot] = leftover[slot].clone();
         }
         self.steps.run(at, &mut state, known.as_deref())?;
-        Ok(Made::Document(state.swap_remove(slot)))
+        let made = state.swap_remove(slot);
+        // One that says the same already stays, empty or not: what was just got changes nothing.
+        let is_kept = || put.old.is_some_and(|old| made.same_as(old));
+        if self.is_optional(target) && self.is_empty(target, &made) && !is_kept() {
+            return Ok(Made::Nothing);
+        }
+        Ok(Made::Document(made))
+    }
+
+    /// A part holds no more than its default.
+    fn is_empty(&self, part: ClassId, fields: &Fields) -> bool {
+        let mut own = fields.clone();
+        for of_engine in ["schema", "version"] {
+            own.take(of_engine);
+        }
+        self.default_of(part).is_some_and(|default| default.same_as(&own))
     }
 
     /// The old target in its place. Of a primary only the fields that operations touch are looked at.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     couch::{Content, Document, Fields, NodeId, Rev},
-    lens::{Lens, Put},
+    lens::{Lens, Made, Put, PutError},
     schema::{ClassId, Direction},
 };
 
@@ -25,6 +25,15 @@ struct Crossing<'a> {
     leaf: NodeId,
 }
 
+/// What becomes of a target.
+enum Carried {
+    Live(Arc<Document>),
+    /// There need not be such a document: one that is not there is not begun with a tombstone.
+    Nothing,
+    Tombstone,
+    NotReady,
+}
+
 /// What a lens is given: the leaf, and the leaves of its neighbours that go with it.
 struct Inputs {
     /// In the order of the step; none where there is no live document.
@@ -39,6 +48,7 @@ impl Work<'_> {
     pub(super) fn carry(&mut self) -> bool {
         self.outcome.is_waiting = false;
         self.outcome.refusals.clear();
+        self.unmade.clear();
         let mut moved = false;
         for (lens, _) in self.lenses.clone() {
             for to in Direction::BOTH {
@@ -73,7 +83,7 @@ impl Work<'_> {
         let Some(mut inputs) = self.inputs(crossing, source) else {
             return false;
         };
-        let parent = self.parent(target, &inputs);
+        let parent = self.parent(crossing.lens, target, &inputs);
         let seen = parent
             .map(|parent| self.entity.members[target].edits(parent))
             .unwrap_or_default();
@@ -88,7 +98,17 @@ impl Work<'_> {
         };
         self.outlive(crossing, target, parent, &mut inputs);
         let body = match self.put(crossing, &inputs, old.as_deref()) {
-            Ok(body) => body,
+            Ok(Carried::Live(body)) => Some(body),
+            Ok(Carried::Nothing) if parent.is_none() => {
+                let unmade = self.missing(target, &inputs, &[]).into_iter();
+                self.unmade.extend(unmade.map(|edit| (target, edit)));
+                return false;
+            }
+            Ok(Carried::Nothing | Carried::Tombstone) => None,
+            Ok(Carried::NotReady) => {
+                self.outcome.is_waiting = true;
+                return false;
+            }
             Err(error) => {
                 let target = self.entity.members[target].id.clone();
                 self.outcome.refusals.push(Refusal { target, error });
@@ -109,7 +129,7 @@ impl Work<'_> {
             path.push(revision::derived(&member.id, edit, path.last(), sources, Kind::Mirror));
         }
         path.reverse();
-        self.emit(target, path, body.map(Arc::new))
+        self.emit(target, path, body)
     }
 
     /// A document that a conflict never reached has no branch of its own to end when the source's is closed, and a branch
@@ -211,7 +231,7 @@ impl Work<'_> {
     }
 
     /// `_revs_limit` has cut some path, so that a document that exists may lack what it once had.
-    fn is_cut(&self, target: usize) -> bool {
+    pub(super) fn is_cut(&self, target: usize) -> bool {
         self.is_stemmed && !self.entity.members[target].tree.is_empty()
     }
 
@@ -325,7 +345,7 @@ impl Work<'_> {
 
     /// The node of the target that has most of the leaf's edits, then of any, and on whose path every edit has been seen by the
     /// inputs, or can never be. A leaf is a fast-forward; an inner node, or none, is a conflict.
-    fn parent(&self, target: usize, inputs: &Inputs) -> Option<NodeId> {
+    fn parent(&self, lens: &Lens, target: usize, inputs: &Inputs) -> Option<NodeId> {
         let tree = &self.entity.members[target].tree;
         let mut nodes: Vec<NodeId> = tree.nodes().collect();
         // Parents before their children.
@@ -336,10 +356,11 @@ impl Work<'_> {
         for &node in &nodes {
             let edit = tree.content(node).edit;
             // The leaf decides for every edit that belongs to its class: that another input has seen an edit does not
-            // tell that the leaf's author had.
+            // tell that the leaf's author had. But an edit of which a part was not made tells nothing of the part's author.
             let seen = inputs.ends.iter().find_map(|(place, _, path)| {
-                let class = self.entity.members[*place].class;
-                self.origins.belongs(edit, class).then(|| path.contains(&edit))
+                let input = &self.entity.members[*place];
+                let is_told = !lens.is_optional(input.class) || input.held().contains(&edit);
+                (is_told && self.origins.belongs(edit, input.class)).then(|| path.contains(&edit))
             });
             // Where `_revs_limit` has cut paths, an edit that both sides have vouches for what stands before it, and one whose
             // author is no longer known is too old to be in conflict.
@@ -397,32 +418,47 @@ impl Work<'_> {
         }
     }
 
-    fn put(
-        &self,
-        crossing: &Crossing,
-        inputs: &Inputs,
-        old: Option<&Document>,
-    ) -> Result<Option<Document>, crate::lens::PutError> {
+    fn put(&self, crossing: &Crossing, inputs: &Inputs, old: Option<&Document>) -> Result<Carried, PutError> {
         let source = &self.entity.members[self.member(crossing.source)];
         let is_resolved = inputs.bodies[self.nth(crossing)].is_none() && source.tree.live().next().is_some();
         if is_resolved || inputs.bodies.first().is_none_or(Option::is_none) {
-            return Ok(None);
+            let is_optional = crossing.lens.is_optional(crossing.target);
+            return Ok(if is_optional {
+                Carried::Nothing
+            } else {
+                Carried::Tombstone
+            });
         }
         let sources: Vec<Option<&Fields>> = inputs
             .bodies
             .iter()
             .map(|body| body.as_ref().map(|b| &b.fields))
             .collect();
-        let made = crossing.lens.put(&Put {
+        let put = Put {
             to: crossing.to,
             target: crossing.target,
             key: &self.entity.key,
             sources: &sources,
             old: old.map(|old| &old.fields),
-        })?;
-        let Some(fields) = made.document() else { return Ok(None) };
-        let document = self.document(crossing.target, fields, old);
-        self.fits(crossing.target, &document)?;
-        Ok(Some(document))
+        };
+        Ok(match self.made(crossing.lens, &put, old)? {
+            Made::Document(fields) => {
+                let document = self.document(crossing.target, fields, old);
+                self.fits(crossing.target, &document)?;
+                Carried::Live(Arc::new(document))
+            }
+            Made::Nothing => Carried::Nothing,
+            Made::NotReady => Carried::NotReady,
+        })
+    }
+
+    /// What a lens makes. An attachment is more than a part's default: whoever holds one is not empty.
+    pub(super) fn made(&self, lens: &Lens, put: &Put, old: Option<&Document>) -> Result<Made, PutError> {
+        let made = lens.put(put)?;
+        let holds_more = || old.is_some_and(|old| old.attachments.is_some());
+        Ok(match (made, lens.default_of(put.target)) {
+            (Made::Nothing, Some(default)) if holds_more() => Made::Document(default.clone()),
+            (made, _) => made,
+        })
     }
 }

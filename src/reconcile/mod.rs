@@ -21,6 +21,8 @@
 //!    branch was closed, live on with what the source shows. What the lens reads of a leaf is what was authored or mirrored there, not what
 //!    settling has laid on top.
 //! 5. The path grows by one node for each edit that is missing on it, the leaf's last on top.
+//! 6. A part that need not exist (an *optional* one) ends with a tombstone where the lens makes nothing of it, but never begins
+//!    with one: such edits are *unmade*, and of these its author knows, whatever its own path says.
 //!
 //! Then each document is settled, in revisions that are never carried: leaves that are *behind* another one, or were *rejected* or
 //! *ended* elsewhere, end; a merged document whose branches only racing proxies made is *joined*; and along
@@ -32,13 +34,13 @@
 //!
 //! # What is proven, and how far
 //!
-//! The tests generate histories over a model of CouchDB's revision trees and shrink those that fail, for two apps: one whose
-//! schema split a document (the todo app of `schemas/`) and one whose schema merged two. 10,000 histories of each kind were run
+//! The tests generate histories over a model of CouchDB's revision trees and shrink those that fail, for four apps: one whose
+//! schema split a document (the todo app of `schemas/`), one whose schema merged two, and both with a part that need not exist. 10,000 histories of each kind were run
 //! (`PROPTEST_CASES=10000 cargo test --lib reconcile`; 256 by default):
 //!
 //! * edits made one after another, in any mix of versions, never conflict, and all versions agree after each;
 //! * so too while histories are stemmed and compacted, for clients that keep up;
-//! * racing proxies with stale reads leave no conflict that no client made;
+//! * racing proxies with stale reads leave no conflict that no client made, nor one of what any version writes next;
 //! * two masters with six offline clients, stale and crashing proxies come to rest with the same trees and bodies, every
 //!   version shows the same winner, and no edit is missing from any document that it must reach;
 //! * a device that restores only its newest class brings everything back, and the servers agree when they meet;
@@ -49,6 +51,9 @@
 //! What a document in conflict shows agrees for the primary documents of all versions. Of a part (a todo's status, a person's address)
 //! the merged document may show the loser, where the winner's branch has met a deletion: seen in some of 10,000
 //! histories of the merging schema.
+//!
+//! An optional part holds every edit that told something to it when it was the last of its branch. Of two sides of a conflict the
+//! one that removes such a part gives way to the one that changes it, as deletions do in CouchDB.
 //!
 //! Not proven: lenses that fail (their edits are refused and everything else carried), attachments, more than two inputs, schemas
 //! in which both sides of a lens have several classes, several versions creating one key without knowing of each other (nothing is lost,
@@ -136,6 +141,7 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
     let is_stemmed = entity.members.iter().any(|member| member.tree.is_stemmed());
     let mut work = Work {
         is_stemmed,
+        unmade: HashSet::new(),
         registry,
         lenses,
         entity,
@@ -164,6 +170,8 @@ struct Work<'a> {
     origins: Origins<'a>,
     /// Some path does not reach back to its first revision.
     is_stemmed: bool,
+    /// For each document that need not exist, the edits of which it was not made.
+    unmade: HashSet<(usize, EditId)>,
     outcome: Outcome,
 }
 

@@ -141,7 +141,7 @@ impl Work<'_> {
                 .flat_map(|(lens, _)| Direction::BOTH.map(|to| lens.step().sides(to)));
             sides
                 .into_iter()
-                .any(|(near, far)| near[0] == source.class && far.contains(&member.class))
+                .any(|(near, far)| near.first() == Some(&source.class) && far.contains(&member.class))
         };
         let is_deletion = |source: &Member| {
             let mut ends = source.tree.leaves().filter_map(|leaf| newest(source, leaf));
@@ -173,7 +173,7 @@ impl Work<'_> {
     ///
     /// *Join*: two proxies that race on different inputs of a merged document can leave it with several live leaves although
     /// every input has one. Then the winner takes what the inputs say now, and the others end. If the primary input is deleted,
-    /// all end.
+    /// all end. The winner is given the edits that only the others have: whoever goes on from there has seen them.
     ///
     /// *Agree*: what was joined shows in the classes beyond too, and while there is a conflict, all versions show the same
     /// winner. A merged document gets edits of several inputs, so its branches may be of other lengths; the branch that has what its
@@ -213,9 +213,21 @@ impl Work<'_> {
         // A leaf of our own is looked at even when it is alone: a proxy may have ended its rivals and died. A client's own is
         // not ours to complete, unless what it follows was made to agree with others.
         let is_ours = |&leaf: &NodeId| member.at(leaf).kind != Kind::Authored;
+        // A part that need not exist may have no branch that shows that the leaf does not know what it says now.
+        let is_apart = |&leaf: &NodeId| {
+            let has_optional = on
+                .inputs
+                .iter()
+                .any(|&input| on.lens.is_optional(self.entity.members[input].class));
+            has_optional && !self.not_on_path(on, leaf).is_empty()
+        };
         let is_diverged = live.len() > 1
             || !live.is_empty()
-                && (is_gone || !is_settled || is_ours(&live[0]) || primary.at(shown).kind == Kind::Local);
+                && (is_gone
+                    || !is_settled
+                    || is_ours(&live[0])
+                    || is_apart(&live[0])
+                    || primary.at(shown).kind == Kind::Local);
         if !is_diverged || !on.inputs.iter().all(|&input| self.has_all(input, on.place, &live)) {
             return false;
         }
@@ -269,8 +281,13 @@ impl Work<'_> {
             sources: &sources,
             old: Some(&old.fields),
         };
-        let Ok(Made::Document(fields)) = on.lens.put(&put) else {
-            return false;
+        let fields = match self.made(on.lens, &put, Some(old)) {
+            Ok(Made::Document(fields)) => fields,
+            Ok(Made::NotReady) => {
+                self.outcome.is_waiting = true;
+                return false;
+            }
+            Ok(Made::Nothing) | Err(_) => return false,
         };
         let shown = self.document(on.target, fields, Some(old));
         let revs: Vec<&Rev> = winners
@@ -279,6 +296,22 @@ impl Work<'_> {
             .collect();
         let edit = EditId::made(reason, &member.id, &revs);
         let is_winner = member.tree.winner() == Some(leaf);
+        let arriving = if reason == "join" && !self.is_cut(on.place) {
+            self.not_on_path(on, leaf)
+        } else {
+            Vec::new()
+        };
+        if !arriving.is_empty() {
+            let mut path = member.revs(leaf);
+            let sources: Vec<Rev> = revs.into_iter().cloned().collect();
+            path.reverse();
+            for (n, &edit) in arriving.iter().enumerate() {
+                let sources = if n + 1 == arriving.len() { &sources[..] } else { &[] };
+                path.push(revision::derived(&member.id, edit, path.last(), sources, Kind::Mirror));
+            }
+            path.reverse();
+            return self.emit(on.place, path, Some(Arc::new(shown)));
+        }
         // Once for the same winners: a lens that answers differently each time must not make revisions without end.
         if is_winner && (shown.fields.same_as(&old.fields) || member.at(leaf).edit == edit) {
             return false;
@@ -304,12 +337,31 @@ impl Work<'_> {
         self.emit(on.place, path, Some(Arc::new(shown)))
     }
 
-    /// The input holds every edit that the target's leaves hold of it.
+    /// The edits of the inputs that the target has on other branches only.
+    fn not_on_path(&self, on: &Alignment, leaf: NodeId) -> Vec<EditId> {
+        let target = &self.entity.members[on.place];
+        let mut seen: HashSet<EditId> = target.edits(leaf).into_iter().collect();
+        let mut missing = Vec::new();
+        for &input in on.inputs.iter().rev() {
+            let input = &self.entity.members[input];
+            let edits = input.tree.winner().map(|winner| input.edits(winner));
+            for edit in edits.into_iter().flatten() {
+                if self.origins.arrives(edit, on.target, input.class) && seen.insert(edit) {
+                    missing.push(edit);
+                }
+            }
+        }
+        missing
+    }
+
+    /// The input holds every edit that the target's leaves hold of it, or was not made of it.
     fn has_all(&self, input: usize, target: usize, live: &[NodeId]) -> bool {
-        let input = &self.entity.members[input];
+        let class = self.entity.members[input].class;
+        let held = self.entity.members[input].held();
         let target = &self.entity.members[target];
-        let held = input.held();
         let mut edits = live.iter().flat_map(|&leaf| target.edits(leaf));
-        !held.is_empty() && edits.all(|edit| held.contains(&edit) || !self.origins.belongs(edit, input.class))
+        let has = |edit| held.contains(&edit) || self.unmade.contains(&(input, edit));
+        (!held.is_empty() || self.unmade.iter().any(|(part, _)| *part == input))
+            && edits.all(|edit| has(edit) || !self.origins.belongs(edit, class))
     }
 }

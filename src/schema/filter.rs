@@ -25,8 +25,8 @@ struct Excluded {
 }
 
 impl Filter {
-    /// Excludes, of each schema the manifest depends on, the classes outside this scope. A range that no class satisfies
-    /// excludes nothing. None if nothing is excluded at all.
+    /// Excludes, of each schema the manifest depends on, the classes outside this scope, and of all others those that ended. A
+    /// range that no class satisfies excludes nothing. None if nothing is excluded at all.
     pub fn new(registry: Arc<Registry>, manifest: &Manifest, scope: Scope) -> Option<Self> {
         let mut is_excluded = vec![false; registry.classes().count()];
         for (schema, range) in &manifest.dependencies {
@@ -49,6 +49,12 @@ impl Filter {
                     Scope::CurrentAndNewer => class.name.major < newest,
                     Scope::Exact => true,
                 };
+            }
+        }
+        // What has no successor is of no use to whom it is not there for.
+        if scope != Scope::All {
+            for (id, class) in registry.classes() {
+                is_excluded[id.0] |= registry.is_ended(id) && !manifest.dependencies.contains_key(&*class.name.schema);
             }
         }
         let classes = Excluded { registry, is_excluded };
@@ -254,6 +260,33 @@ mod tests {
             assert_eq!(filter.admits(id), passes, "{id}");
             assert_eq!(matches(&filter, id), passes, "{id}");
         }
+    }
+
+    #[test]
+    fn what_ended_is_kept_from_those_who_do_not_name_it() {
+        let class = |name: &str| {
+            let name: ClassName = name.parse().unwrap();
+            let pattern = IdPattern::new(DEFAULT, &name).unwrap();
+            Class::new(name, semver::Version::new(1, 0, 0), pattern)
+        };
+        let end = crate::schema::Step {
+            old: vec![ClassId(1)],
+            new: vec![],
+        };
+        let registry = Registry::new(vec![class("todo-item@1"), class("todo-color@1")], vec![end]).unwrap();
+        let filter = |dependencies: Value, scope| {
+            let manifest = json!({"name": "a", "version": "1.0.0", "dependencies": dependencies});
+            Filter::new(
+                registry.clone().into(),
+                &serde_json::from_value(manifest).unwrap(),
+                scope,
+            )
+        };
+        let without = filter(json!({"todo-item": "^1.0.0"}), Scope::CurrentAndNewer).unwrap();
+        assert!(without.admits("todo-item:a:v:1") && !without.admits("todo-color:a:v:1"));
+        assert!(filter(json!({"todo-item": "^1.0.0"}), Scope::All).is_none());
+        let with = json!({"todo-item": "^1.0.0", "todo-color": "^1.0.0"});
+        assert!(filter(with, Scope::Exact).is_none());
     }
 
     /// Patterns that nest up to three deep.

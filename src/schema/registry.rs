@@ -7,7 +7,7 @@ use super::{Class, ClassId, Flaw};
 pub struct Step {
     /// The older classes.
     pub old: Vec<ClassId>,
-    /// The newer classes.
+    /// The newer classes; none where the old ones end.
     pub new: Vec<ClassId>,
 }
 
@@ -55,6 +55,11 @@ impl Step {
             Direction::Down => (&self.new, &self.old),
         }
     }
+
+    /// The old classes have no successor: nothing is carried, and nothing is tied.
+    pub fn is_end(&self) -> bool {
+        self.new.is_empty()
+    }
 }
 
 impl Direction {
@@ -93,7 +98,7 @@ impl Registry {
             .map(|origin| reach(ClassId(origin), classes.len(), &steps))
             .collect();
         let is_finest = (0..classes.len())
-            .map(|c| !steps.iter().any(|s| s.old.contains(&ClassId(c))))
+            .map(|c| !steps.iter().any(|s| !s.is_end() && s.old.contains(&ClassId(c))))
             .collect();
         let flows = flows(&steps);
         Ok(Self {
@@ -158,6 +163,20 @@ impl Registry {
         self.flows.get(step).copied().flatten()
     }
 
+    /// A step says that this class, or a newer one of its schema, has no successor.
+    pub fn is_ended(&self, class: ClassId) -> bool {
+        let name = &self.class(class).name;
+        let mut ended = self
+            .steps
+            .iter()
+            .filter(|step| step.is_end())
+            .flat_map(|step| &step.old);
+        ended.any(|&last| {
+            let last = &self.class(last).name;
+            last.schema == name.schema && name.major <= last.major
+        })
+    }
+
     /// No lens leads from this class to a newer one.
     pub fn is_finest(&self, class: ClassId) -> bool {
         self.is_finest[class.0]
@@ -190,8 +209,13 @@ fn ambiguous(classes: &[Class], flaws: &mut Vec<(Place, Flaw)>) {
 /// Finds the trees of the graph whose nodes are classes and steps; answers for each class the number of its tree.
 fn tie(classes: &[Class], steps: &[Step], flaws: &mut Vec<(Place, Flaw)>) -> Vec<usize> {
     let mut tree: Vec<usize> = (0..classes.len()).collect();
+    let mut ended: Vec<(usize, ClassId)> = Vec::new();
     for (n, step) in steps.iter().enumerate() {
         let mut flaw = |what, mend| flaws.push((Place::Step(n), Flaw::new("", what, mend)));
+        if step.is_end() {
+            ended.extend(step.old.iter().map(|&class| (n, class)));
+            continue;
+        }
         let members: Vec<ClassId> = step.old.iter().chain(&step.new).copied().collect();
         let first = members[0];
         for &class in &members[1..] {
@@ -213,6 +237,17 @@ fn tie(classes: &[Class], steps: &[Step], flaws: &mut Vec<(Place, Flaw)>) -> Vec
                     "documents tied by a lens share their key: put `{key}` into both patterns or into none",
                 );
             }
+        }
+    }
+    for (n, class) in ended {
+        let mut others = steps.iter().enumerate().filter(|(other, _)| *other != n);
+        if others.any(|(_, step)| step.old.contains(&class)) {
+            let what = format!(
+                "{} ends here, but another lens has it on its old side",
+                classes[class.0].name
+            );
+            let mend = "keep the one that is meant: a class has one successor or none";
+            flaws.push((Place::Step(n), Flaw::new("", what, mend)));
         }
     }
     tree
@@ -239,7 +274,7 @@ fn reach(origin: ClassId, classes: usize, steps: &[Step]) -> Vec<Option<ClassId>
 
 fn flows(steps: &[Step]) -> Vec<Option<Direction>> {
     let merging = |step: &Step| match (step.old.len(), step.new.len()) {
-        (1, 1) => None,
+        (1, 1) | (_, 0) => None,
         (1, _) => Some(Direction::Down),
         (_, 1) => Some(Direction::Up),
         _ => None,
@@ -331,6 +366,26 @@ mod tests {
             ]
         );
         assert_eq!(registry.entity(ClassId(4)), [ClassId(4)]);
+    }
+
+    #[test]
+    fn a_class_that_ends_is_tied_to_nothing_by_that() {
+        let classes = || vec![class("a@1", DEFAULT), class("a@2", DEFAULT), class("b@1", "b")];
+        let step = |old: &[usize], new: &[usize]| Step {
+            old: old.iter().copied().map(ClassId).collect(),
+            new: new.iter().copied().map(ClassId).collect(),
+        };
+        let registry = Registry::new(classes(), vec![step(&[0], &[1]), step(&[1, 2], &[])]).unwrap();
+        assert_eq!(registry.entity(ClassId(1)), [ClassId(0), ClassId(1)]);
+        assert_eq!(registry.entity(ClassId(2)), [ClassId(2)]);
+        assert_eq!([registry.flow(0), registry.flow(1)], [Some(Direction::Down), None]);
+        assert_eq!([0, 1].map(|n| registry.is_finest(ClassId(n))), [false, true]);
+        let ended = |registry: &Registry| [0, 1, 2].map(|n| registry.is_ended(ClassId(n)));
+        assert_eq!(ended(&registry), [true, true, true]);
+        let begun_anew = Registry::new(classes(), vec![step(&[0], &[])]).unwrap();
+        assert_eq!(ended(&begun_anew), [true, false, false]);
+        let flaws = Registry::new(classes(), vec![step(&[0], &[1]), step(&[0], &[])]).unwrap_err();
+        assert_eq!(flaws[0].0, Place::Step(1));
     }
 
     #[test]

@@ -1,10 +1,6 @@
 //! From a lens file to a lens, or to every flaw in it.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Map, Value};
-
-use super::{ExampleFile, LensFile, Missing, Scope, Side, Way};
+use super::{Empty, ExampleDocuments, ExampleFile, LensFile, Missing, Scope, Side, Way};
 use crate::{
     lens::{Example, Lens, Lookup, Part, fields_of, script::Scripted},
     schema::{ClassId, ClassName, Direction, Flaw, Step},
@@ -42,7 +38,7 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn lens(&mut self) -> Option<Lens> {
-        let (old, new) = (self.side("/old", &self.file.old), self.side("/new", &self.file.new));
+        let (old, new) = (self.side("/old", &self.file.old), self.new_side());
         let parts = self.parts();
         let steps = Scope::new(self.file, &mut self.flaws).steps("steps", &self.file.steps);
         let examples = self
@@ -114,6 +110,20 @@ impl Compiler<'_> {
         Some(classes)
     }
 
+    /// A new side without a class is where the old ones end.
+    fn new_side(&mut self) -> Option<Vec<ClassId>> {
+        let file = self.file;
+        if !file.is_end() {
+            return self.side("/new", &file.new);
+        }
+        if !file.steps.is_empty() || file.script.is_some() {
+            let at = if file.script.is_some() { "/script" } else { "/steps" };
+            let what = "there is nothing on the new side that this could lead to";
+            self.flaw(at, what, "take it out, or name the classes in `new`");
+        }
+        Some(Vec::new())
+    }
+
     fn parts(&mut self) -> Vec<Part> {
         let file = self.file;
         let secondaries: Vec<ClassName> = self.file.secondaries().into_iter().cloned().collect();
@@ -125,7 +135,8 @@ impl Compiler<'_> {
             );
         }
         let mut parts = Vec::new();
-        for name in &secondaries {
+        // What ends needs no describing.
+        for name in secondaries.iter().filter(|_| !file.is_end()) {
             let Some(part) = file.parts.get(name) else {
                 self.flaw(
                     "/parts",
@@ -134,12 +145,20 @@ impl Compiler<'_> {
                 );
                 continue;
             };
+            let is_optional = part.empty == Empty::Delete;
+            if is_optional && part.missing == Some(Missing::Wait) {
+                self.flaw(
+                    format!("/parts/{name}/missing"),
+                    "what is waited for may never come: with `empty: delete` there need not be such a document",
+                    "write `missing: default`, or leave out one of the two",
+                );
+            }
             if let Some(class) = (self.lookup)(name) {
-                let default = fields_of(&part.default);
                 parts.push(Part {
                     class,
-                    default,
-                    is_awaited: part.missing == Missing::Wait,
+                    default: fields_of(&part.default),
+                    is_awaited: !is_optional && part.missing.unwrap_or_default() == Missing::Wait,
+                    is_optional,
                 });
             }
         }
@@ -147,13 +166,13 @@ impl Compiler<'_> {
     }
 
     fn example(&mut self, n: usize, example: &ExampleFile) -> Option<Example> {
-        let mut documents = |what: &str, documents: &BTreeMap<ClassName, Map<String, Value>>| {
+        let mut documents = |what: &str, documents: &ExampleDocuments| {
             let at = format!("/examples/{n}/{what}");
             let documents = documents.iter();
             documents
                 .map(|(name, fields)| {
                     Scope::new(self.file, &mut self.flaws).slot(&at, Some(name))?;
-                    Some((self.class(&at, name)?, fields_of(fields)))
+                    Some((self.class(&at, name)?, fields.as_ref().map(fields_of)))
                 })
                 .collect::<Option<Vec<_>>>()
         };

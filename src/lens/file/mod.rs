@@ -18,7 +18,7 @@ pub use scope::Scope;
 pub struct LensFile {
     /// The older classes, the primary first.
     pub old: Side,
-    /// The newer classes, the primary first.
+    /// The newer classes, the primary first. None if the old ones end here.
     pub new: Side,
     /// What is to be known of each class that is not its side's first.
     #[serde(default)]
@@ -50,8 +50,10 @@ pub struct PartFile {
     /// The fields that stand in for the part when it is deleted.
     pub default: Map<String, Value>,
     /// What to do while the part does not exist.
+    pub missing: Option<Missing>,
+    /// What to do where the part would hold no more than its default.
     #[serde(default)]
-    pub missing: Missing,
+    pub empty: Empty,
 }
 
 /// What to do while a part does not exist.
@@ -65,6 +67,17 @@ pub enum Missing {
     Default,
 }
 
+/// What to do where a part would hold no more than its default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Empty {
+    /// There is a document all the same.
+    #[default]
+    Keep,
+    /// There is none, and one that is there is deleted.
+    Delete,
+}
+
 /// One example: documents on both sides that belong together.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,15 +85,18 @@ pub struct ExampleFile {
     /// What it shows.
     pub name: String,
     /// Documents on the old side.
-    pub old: BTreeMap<ClassName, Map<String, Value>>,
+    pub old: ExampleDocuments,
     /// Documents on the new side.
-    pub new: BTreeMap<ClassName, Map<String, Value>>,
+    pub new: ExampleDocuments,
     /// What the target documents were before.
     #[serde(default)]
-    pub had: BTreeMap<ClassName, Map<String, Value>>,
+    pub had: ExampleDocuments,
     /// Run one way only; without it both ways.
     pub way: Option<Way>,
 }
+
+/// Documents by class; null where there is none.
+pub type ExampleDocuments = BTreeMap<ClassName, Option<Map<String, Value>>>;
 
 /// A direction, as it is written.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -102,6 +118,11 @@ impl Side {
 }
 
 impl LensFile {
+    /// Nothing follows the old side.
+    fn is_end(&self) -> bool {
+        self.new.names().is_empty()
+    }
+
     /// The names of the classes that are not their side's first, in the order of their slots.
     fn secondaries(&self) -> Vec<&ClassName> {
         [&self.old, &self.new]

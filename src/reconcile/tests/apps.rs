@@ -22,12 +22,17 @@ pub struct App {
     kind: Kind,
 }
 
+/// What the app's schema did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// `{todo-item@1} <-> {todo-item@2, todo-item-status@1}`, `{todo-item@2} <-> {todo-item@3}`: from the files that users get.
     Split,
     /// `{person@1, address@1} <-> {contact@2}`, `{contact@2} <-> {contact@3}`.
     Merge,
+    /// `{contact@1} <-> {person@2, address@1}`, `{person@2} <-> {person@3}`: a person need not have an address.
+    SplitOptional,
+    /// As `Merge`, and a person need not have an address.
+    MergeOptional,
 }
 
 const MERGED: &str = "
@@ -35,6 +40,23 @@ old: [person@1, address@1]
 new: contact@2
 parts: { address@1: { default: { street: unknown } } }
 steps: [{ move: { field: street, from: address@1 } }]
+";
+const MERGED_OPTIONAL: &str = "
+old: [person@1, address@1]
+new: contact@2
+parts: { address@1: { default: {}, empty: delete } }
+steps: [{ move: { field: street, from: address@1 } }]
+";
+const SPLIT_OPTIONAL: &str = "
+old: contact@1
+new: [person@2, address@1]
+parts: { address@1: { default: {}, empty: delete } }
+steps: [{ move: { field: street, to: address@1 } }]
+";
+const GROUPED: &str = "
+old: person@2
+new: person@3
+steps: [{ add: { field: group, value: default } }]
 ";
 const RENAMED: &str = "
 old: contact@2
@@ -45,7 +67,8 @@ steps:
 ";
 
 pub fn kinds() -> impl Strategy<Value = Kind> {
-    prop_oneof![Just(Kind::Split), Just(Kind::Merge)]
+    use Kind::{Merge, MergeOptional, Split, SplitOptional};
+    proptest::sample::select(vec![Split, Merge, SplitOptional, MergeOptional])
 }
 
 impl App {
@@ -61,10 +84,17 @@ impl App {
                 [&[0], &[1, 3], &[2, 3]],
                 [&[0, 1, 2, 3], &[1, 2, 3], &[2, 3]],
             ),
-            Kind::Merge => Self::load(
+            Kind::SplitOptional => Self::load(
+                kind,
+                &["contact@1", "person@2", "person@3", "address@1"],
+                [SPLIT_OPTIONAL, GROUPED],
+                [&[0], &[1, 3], &[2, 3]],
+                [&[0, 1, 2, 3], &[1, 2, 3], &[2, 3]],
+            ),
+            Kind::Merge | Kind::MergeOptional => Self::load(
                 kind,
                 &["person@1", "address@1", "contact@2", "contact@3"],
-                [MERGED, RENAMED],
+                [if kind == Kind::Merge { MERGED } else { MERGED_OPTIONAL }, RENAMED],
                 [&[0, 1], &[2], &[3]],
                 [&[0, 1, 2, 3], &[2, 3], &[3]],
             ),
@@ -124,11 +154,22 @@ impl App {
         (1..4).map(|version| self.main(version)).collect()
     }
 
+    /// A document need not have its part.
+    pub fn is_optional(&self) -> bool {
+        matches!(self.kind, Kind::SplitOptional | Kind::MergeOptional)
+    }
+
+    /// It need not exist.
+    pub fn is_optional_part(&self, id: &str) -> bool {
+        self.is_optional() && id.starts_with("address")
+    }
+
     /// A part does not exist yet, for which its lens waits.
     pub fn is_waiting(&self, db: &Db) -> bool {
         let part = match self.kind {
             Kind::Split => 3,
             Kind::Merge => 1,
+            Kind::SplitOptional | Kind::MergeOptional => return false,
         };
         !db.0.contains_key(&self.ids[part])
     }
@@ -145,17 +186,21 @@ impl App {
         let of = |values: [&str; 3]| values[usize::from(choice) % 3].to_owned();
         match self.kind {
             Kind::Split => json!({"status": of(["active", "blocked", "done"])}),
-            Kind::Merge => json!({"street": of(["a", "b", "c"])}),
+            _ => json!({"street": of(["a", "b", "c"])}),
         }
     }
 
     /// One field changed, by choice: an odd one changes the title.
     pub fn edited(&self, version: usize, shown: Option<Value>, choice: u8, title: String) -> Value {
-        let title_field = if (self.kind, version) == (Kind::Merge, 3) {
-            "name"
-        } else {
-            "title"
+        let title_field = match (self.kind, version) {
+            (Kind::Merge | Kind::MergeOptional, 3) => "name",
+            _ => "title",
         };
+        // The version whose document holds the street.
+        let is_whole = matches!(
+            (self.kind, version),
+            (Kind::Merge | Kind::MergeOptional, 2) | (Kind::SplitOptional, 1)
+        );
         let mut body = shown.unwrap_or_else(|| match (self.kind, version) {
             (Kind::Split, 1) => json!({"isDone": false}),
             (_, 3) => json!({"group": "x"}),
@@ -164,7 +209,10 @@ impl App {
         let letter = ["x", "y", "z"][usize::from(choice) % 3];
         match (self.kind, version, choice % 2) {
             (Kind::Split, 1, 0) => body["isDone"] = json!(body["isDone"] != true),
-            (Kind::Merge, 2, 0) => body["street"] = json!(letter),
+            (_, _, 0) if is_whole => match (body.as_object_mut(), self.is_optional() && choice.is_multiple_of(10)) {
+                (Some(fields), true) => drop(fields.remove("street")),
+                _ => body["street"] = json!(letter),
+            },
             (_, 3, 0) => body["group"] = json!(letter),
             _ => body[title_field] = json!(title),
         }
@@ -183,18 +231,31 @@ impl App {
                     prop_assert_eq!(todo["isDone"] == true, status["status"] == "done", "{:#?}", db);
                 }
             }
-            Kind::Merge => {
+            Kind::SplitOptional => {
+                prop_assert_eq!(field(0, "title"), field(1, "title"), "{:#?}", db);
+                prop_assert_eq!(field(1, "title"), field(2, "title"), "{:#?}", db);
+                self.assert_same_street(db, 0, 3)?;
+            }
+            Kind::Merge | Kind::MergeOptional => {
                 if self.is_waiting(db) {
                     return Ok(());
                 }
                 prop_assert_eq!(field(0, "title"), field(2, "title"), "{:#?}", db);
                 prop_assert_eq!(field(2, "title"), field(3, "name"), "{:#?}", db);
                 prop_assert_eq!(field(2, "street"), field(3, "street"), "{:#?}", db);
-                // Of a part in conflict a merged document may hold one side only, the other having met a deletion.
-                if let (Some(contact), Some(address), 1) = (&shown[2], &shown[1], db.live(&self.ids[1])) {
-                    prop_assert_eq!(&contact["street"], &address["street"], "{:#?}", db);
-                }
+                self.assert_same_street(db, 2, 1)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Of a part in conflict a merged document may hold one side only, the other having met a deletion.
+    fn assert_same_street(&self, db: &Db, contact: usize, address: usize) -> Result<(), TestCaseError> {
+        let live = db.live(&self.ids[address]);
+        let is_told = live == 1 || live == 0 && self.is_optional() && db.live(&self.ids[contact]) == 1;
+        if let (Some(contact), true) = (db.shown(&self.ids[contact]), is_told) {
+            let address = db.shown(&self.ids[address]).unwrap_or_default();
+            prop_assert_eq!(&contact["street"], &address["street"], "{:#?}", db);
         }
         Ok(())
     }

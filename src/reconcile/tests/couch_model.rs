@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::apps::App;
 use crate::{
     couch::{Document, Rev},
-    reconcile::{Body, Entity, Outcome, Write, reconcile},
+    reconcile::{Body, Entity, Outcome, Write, reconcile, revision::Kind},
     schema::ClassId,
 };
 
@@ -61,6 +61,13 @@ impl Tree {
 
     pub fn path(&self, rev: &Rev) -> Vec<Rev> {
         std::iter::successors(Some(rev.clone()), |rev| self.parent.get(rev).cloned().flatten()).collect()
+    }
+
+    /// The revision stands at a leaf, but for what tidies the document.
+    pub fn tells(&self, id: &str, rev: &Rev) -> bool {
+        let is_tidying = |rev: &Rev| Kind::of(id, rev) == Kind::Local;
+        let newest = |leaf: &Rev| self.path(leaf).into_iter().find(|rev| !is_tidying(rev));
+        self.live().iter().any(|leaf| newest(leaf).as_ref() == Some(rev))
     }
 
     /// What replication brings over: everything but the bodies of inner revisions.
