@@ -2,8 +2,8 @@
 
 use super::{Lens, Made, Put, PutError};
 use crate::{
-    couch::Fields,
-    schema::{ClassId, Direction, Flaw},
+    couch::{Diff, Fields},
+    schema::{ClassId, Direction, Flaw, Rule},
 };
 
 /// Documents on both sides that belong together.
@@ -28,29 +28,24 @@ fn find(documents: &[(ClassId, Fields)], class: ClassId) -> Option<&Fields> {
     documents.iter().find(|(c, _)| *c == class).map(|(_, fields)| fields)
 }
 
-fn text(fields: &Fields) -> String {
-    serde_json::to_string(fields).unwrap_or_default()
-}
-
 impl Lens {
     /// Tries every example, and on each the law GetPut: what was just got changes nothing when put back.
     pub fn run_examples(&self) -> Vec<Flaw> {
         let mut flaws = Vec::new();
         for (n, example) in self.examples.iter().enumerate() {
-            for to in Direction::BOTH {
-                if example.way.is_none_or(|way| way == to)
-                    && let Err(what) = self.run(example, to)
-                {
-                    let what = format!("example “{}”: {what}", example.name);
-                    flaws.push(Flaw::new(
-                        format!("/examples/{n}"),
-                        what,
-                        "mend the steps or the example",
-                    ));
-                }
+            for what in self.run_example(example) {
+                let what = format!("example “{}”: {what}", example.name);
+                flaws.push(Rule::Example.flaw(format!("/examples/{n}"), what, "mend the steps or the example"));
             }
         }
         flaws
+    }
+
+    /// What does not hold of one example, in each direction in which it is tried.
+    pub fn run_example(&self, example: &Example) -> Vec<String> {
+        let ways = Direction::BOTH.into_iter();
+        let ways = ways.filter(|to| example.way.is_none_or(|way| way == *to));
+        ways.filter_map(|to| self.run(example, to).err()).collect()
     }
 
     fn run(&self, example: &Example, to: Direction) -> Result<(), String> {
@@ -69,8 +64,8 @@ impl Lens {
             if let Some(expected) = find(expected, target)
                 && !fields.as_ref().is_some_and(|fields| fields.same_as(expected))
             {
-                let fields = fields.as_ref().map_or_else(|| "nothing".to_owned(), text);
-                return Err(format!("{way}: expected {}, got {fields}", text(expected)));
+                let diff = Diff(Some(expected), fields.as_ref());
+                return Err(format!("{way} (- expected, + made)\n{diff}"));
             }
             got.push(fields);
         }
@@ -81,8 +76,8 @@ impl Lens {
                 .make(to.reverse(), class, &got, Some(source))
                 .map_err(|error| format!("putting back what was got {way}: {error}"))?;
             if !again.as_ref().is_some_and(|again| again.same_as(source)) {
-                let (was, is) = (text(source), again.as_ref().map_or_else(|| "nothing".to_owned(), text));
-                return Err(format!("putting back what was got {way} changes {was} to {is}"));
+                let diff = Diff(Some(source), again.as_ref());
+                return Err(format!("putting back what was got {way} changes\n{diff}"));
             }
         }
         Ok(())
