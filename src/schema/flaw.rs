@@ -38,6 +38,10 @@ pub enum Rule {
     UnusedClass,
     /// A lens without examples.
     NoExample,
+    /// What a class requires is made of nothing by a lens.
+    NotProduced,
+    /// What a class has does not arrive on the far side of a lens, or that side's class does not know it.
+    NotConsumed,
     /// An example that does not hold.
     Example,
     /// A test that does not hold.
@@ -66,11 +70,13 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::NoLens,
         Self::LooseClass,
         Self::UnusedClass,
         Self::NoExample,
+        Self::NotProduced,
+        Self::NotConsumed,
         Self::Example,
         Self::Test,
         Self::NotCarried,
@@ -92,6 +98,8 @@ impl Rule {
             Self::LooseClass => "loose-class",
             Self::UnusedClass => "unused-class",
             Self::NoExample => "no-example",
+            Self::NotProduced => "not-produced",
+            Self::NotConsumed => "not-consumed",
             Self::Example => "example",
             Self::Test => "test",
             Self::NotCarried => "not-carried",
@@ -113,6 +121,7 @@ impl Rule {
             Self::LooseClass
             | Self::UnusedClass
             | Self::NoExample
+            | Self::NotConsumed
             | Self::NotTried
             | Self::Risks
             | Self::SameVersion
