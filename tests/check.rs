@@ -11,15 +11,21 @@ use std::{
     process::{Command, Output},
 };
 
-use binary::chesterfield;
+use binary::{Server, chesterfield};
+use chesterfield::schema::Rule;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A folder with one of each problem.
+/// A folder with one of each problem that keeps files from being read or understood.
 fn broken() -> PathBuf {
     root().join("tests/check/broken")
+}
+
+/// A folder whose files can all be read, with one of each rule broken.
+fn careless() -> PathBuf {
+    root().join("tests/check/careless")
 }
 
 fn run(command: &mut Command) -> (i32, String, String) {
@@ -47,6 +53,95 @@ fn every_problem_is_told_at_once() {
     assert_eq!(complaints, expected);
     assert_eq!((code, said.as_str()), (64, ""));
     assert!(!complaints.contains("secret"), "the upstream's password");
+}
+
+/// `tests/check/careless/expected.txt`, to the letter.
+#[test]
+fn every_broken_rule_is_told() {
+    let expected = fs::read_to_string(careless().join("expected.txt")).unwrap();
+    let (code, said, complaints) = run(chesterfield(&careless()).args(["check", "--against", "earlier"]));
+    assert_eq!(complaints, expected);
+    assert_eq!(code, 64);
+    assert!(said.starts_with("Since earlier\n"), "{said}");
+    let reference = fs::read_to_string(root().join("schemas/README.md")).unwrap();
+    for rule in Rule::ALL {
+        let told = format!("{}[{}]: ", rule.severity(), rule.code());
+        assert!(expected.contains(&told), "no file breaks {told}");
+        let row = |line: &str| {
+            let line = line.replace(" * |", " |");
+            line.starts_with(&format!("| `{}` | {} | ", rule.code(), rule.severity()))
+        };
+        assert!(reference.lines().any(row), "the reference does not tell of {told}");
+    }
+}
+
+#[test]
+fn tools_are_told_the_same_as_one_json_object() {
+    let (code, said, complaints) = run(chesterfield(&careless()).args(["check", "--format", "json"]));
+    assert_eq!((code, complaints.as_str()), (64, ""));
+    let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let problems = told["problems"].as_array().unwrap();
+    let is = |severity: &str| {
+        problems
+            .iter()
+            .filter(|problem| problem["severity"] == severity)
+            .count()
+    };
+    assert_eq!(
+        (&told["errors"], &told["warnings"]),
+        (&is("error").into(), &is("warning").into())
+    );
+    assert!(is("error") > 0 && is("warning") > 0);
+    let loose = problems
+        .iter()
+        .find(|problem| problem["code"] == "loose-class")
+        .unwrap();
+    assert_eq!(loose["file"], "schemas/classes/page@2.json");
+    assert_eq!(loose["at"], "");
+    for text in ["what", "mend"] {
+        assert!(!loose[text].as_str().unwrap().is_empty());
+    }
+    let (code, said, _) = run(chesterfield(&broken()).args(["check", "--format=json"]));
+    let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &told["problems"][0]["code"]), (64, &serde_json::Value::Null));
+    let (code, said, complaints) = run(chesterfield(root()).args(["check", "--format=json"]));
+    assert_eq!((code, complaints.as_str()), (0, ""));
+    let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(told["problems"], serde_json::json!([]));
+}
+
+/// Two versions that nothing ties together, of which an app works with one.
+#[test]
+fn warnings_fail_only_where_they_are_denied() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, text) in [
+        ("classes/page@1.json", r#"{"id": "page", "version": "1.0.0"}"#),
+        ("classes/page@2.json", r#"{"id": "page", "version": "2.0.0"}"#),
+        (
+            "apps/app-1.0.0.json",
+            r#"{"name": "app", "version": "1.0.0", "dependencies": {"page": "1"}}"#,
+        ),
+    ] {
+        let path = folder.path().join("schemas").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let (code, said, warned) = run(chesterfield(folder.path()).arg("check"));
+    assert!(code == 0 && said.contains("are fine"), "{said}");
+    assert!(
+        warned.contains("warning[loose-class]") && warned.ends_with("\n1 warning\n"),
+        "{warned}"
+    );
+    let (code, said, told) = run(chesterfield(folder.path()).args(["check", "--deny-warnings"]));
+    assert_eq!((code, said.as_str(), told), (64, "", warned));
+    let (code, ..) = run(chesterfield(folder.path()).args(["check", "--deny-warnings", "--format=json"]));
+    assert_eq!(code, 64);
+    let serve = &mut chesterfield(folder.path());
+    let (_server, first) = Server::start_logging(serve.arg("serve").env("CHESTERFIELD_LISTEN", "127.0.0.1:0"));
+    assert!(
+        first.contains("WARN") && first.contains("no lens leads from page@1 to page@2"),
+        "{first}"
+    );
 }
 
 #[test]

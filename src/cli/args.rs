@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use chesterfield::config::{Given, Overrides};
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+use chesterfield::{
+    config::{Given, Overrides},
+    schema::ClassName,
+};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
 
 /// A migrating reverse proxy for CouchDB.
 ///
@@ -36,9 +39,79 @@ pub enum Command {
     /// Say everything that is wrong with configuration, schemas, manifests and lenses.
     ///
     /// Each problem comes with its file, its place in the file, what is wrong and how to mend it. The examples beside the
-    /// lenses are run too. Nothing is started, and no database is looked at.
+    /// lenses and the tests are run too. Nothing is started, and no database is looked at.
+    ///
+    /// Warnings are told and do not fail: `serve` starts with them.
     #[command(after_long_help = "Exit codes: 0 all is fine, 64 there are problems, or the command line is wrong.")]
-    Check(Options),
+    Check {
+        /// For people, or one JSON object for tools.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+        /// Fail on warnings too.
+        #[arg(long)]
+        deny_warnings: bool,
+        /// On how many documents, made from the JSON Schemas, the laws of each lens are tried: the same every time.
+        #[arg(long, default_value_t = 100, value_name = "NUMBER")]
+        cases: u32,
+        /// Say what has changed since an earlier state, which apps it concerns, and what released apps cannot live with.
+        #[arg(long, value_name = "FOLDER OR GIT REVISION")]
+        against: Option<String>,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Run the examples beside the lenses and the tests of the schemas folder.
+    ///
+    /// Prints a line for each, and what is not as expected field by field.
+    #[command(
+        after_long_help = "Exit codes: 0 all hold, 1 some do not, 64 the schemas, the configuration or the command line is wrong, or there is no \
+                                 such test."
+    )]
+    Test {
+        /// Run only those whose file or name contains one of these texts.
+        #[arg(value_name = "TEXT")]
+        only: Vec<String>,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Show what becomes of a document in another version.
+    ///
+    /// Reads documents from standard input (one, several, or a list), writes them as clients of version FROM would, and
+    /// prints what is then there in version TO, a document a line: `chesterfield transform todo-item@1 todo-item@3 < doc.json`.
+    ///
+    /// Where a version has its data in several documents, give all of them: a document says by its `_id`, or by `schema` and
+    /// `version`, what it is; one that says nothing is taken for FROM.
+    #[command(
+        verbatim_doc_comment,
+        after_long_help = "Exit codes: 0 done, 64 the schemas, the configuration or the command line is wrong, 65 a document is none, or no lens can carry it."
+    )]
+    Transform {
+        /// The class of the documents, as in `todo-item@1`.
+        from: ClassName,
+        /// The class to show; without it, every class that is reached.
+        to: Option<ClassName>,
+        /// A file with documents that are there before: what only they know stays.
+        #[arg(long, value_name = "FILE")]
+        existing: Option<PathBuf>,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Begin the next major version of a schema: class, lens with an example, and manifest.
+    ///
+    /// Copies the newest class and the manifests of the apps that work with it, raises their versions, and adds a lens
+    /// between old and new. Nothing that exists is changed or overwritten, and the result passes `check` as it is.
+    #[command(
+        after_long_help = "Exit codes: 0 done, 64 the schemas, the configuration or the command line is wrong, 73 a file is there already or cannot be \
+                                 written."
+    )]
+    NewVersion {
+        /// The schema, as in `todo-item`.
+        schema: String,
+        /// Only this app gets a new manifest; without it, every app whose newest version works with the newest class.
+        #[arg(long, value_name = "NAME")]
+        app: Option<String>,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Bring everything that a database holds in step, once.
     ///
     /// The proxy carries what is written through it. This carries the rest: documents that were there before the proxy,
@@ -53,6 +126,29 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
+}
+
+/// How problems are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+impl Command {
+    fn options(&self) -> &Options {
+        match self {
+            Self::Serve(options)
+            | Self::Check { options, .. }
+            | Self::Reconcile { options, .. }
+            | Self::Test { options, .. }
+            | Self::Transform { options, .. }
+            | Self::NewVersion { options, .. } => options,
+        }
+    }
 }
 
 /// Options take precedence over the environment, and the environment over the configuration file.
@@ -81,9 +177,8 @@ pub struct Options {
 pub fn parse() -> Result<(Command, Overrides), clap::Error> {
     let matches = Cli::command().try_get_matches()?;
     let command = Cli::from_arg_matches(&matches)?.command;
-    let (Command::Serve(options) | Command::Check(options) | Command::Reconcile { options, .. }) = &command;
     let overrides = match matches.subcommand() {
-        Some((_, matches)) => options.overrides(matches),
+        Some((_, matches)) => command.options().overrides(matches),
         None => Overrides::default(),
     };
     Ok((command, overrides))

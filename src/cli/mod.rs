@@ -3,9 +3,12 @@
 mod args;
 mod check;
 mod log;
+mod new_version;
 mod reconcile;
 mod screen;
 mod serve;
+mod test;
+mod transform;
 
 use std::{
     fmt::Display,
@@ -21,6 +24,18 @@ pub enum Failure {
     /// 64: the configuration is wrong.
     #[error("{0}")]
     Config(#[from] Problems),
+    /// 1 or 64: what is wrong was said already.
+    #[error("")]
+    Said(u8),
+    /// 64: the command line names what is not there.
+    #[error("{0}")]
+    Usage(String),
+    /// 65: what was read is no document, or none that can be carried.
+    #[error("{0}")]
+    Data(String),
+    /// 73: a file cannot be made.
+    #[error("{0}")]
+    CannotMake(String),
     /// 69: something outside, like a port or a folder, is not to be had.
     #[error("{0}")]
     Unavailable(String),
@@ -35,7 +50,10 @@ const USAGE: u8 = 64;
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(_) => USAGE,
+            Failure::Config(_) | Failure::Usage(_) => USAGE,
+            Failure::Said(code) => *code,
+            Failure::Data(_) => 65,
+            Failure::CannotMake(_) => 73,
             Failure::Unavailable(_) => 69,
             Failure::Internal(_) => 70,
         }
@@ -55,13 +73,34 @@ pub fn run() -> ExitCode {
     };
     let done = match command {
         args::Command::Serve(_) => serve::run(&overrides),
-        args::Command::Check(_) => check::run(&overrides),
+        args::Command::Check {
+            format,
+            deny_warnings,
+            cases,
+            against,
+            ..
+        } => check::run(
+            &overrides,
+            &check::How {
+                format,
+                deny_warnings,
+                cases,
+                against,
+            },
+        ),
+        args::Command::Test { only, .. } => test::run(&overrides, &only),
+        args::Command::Transform { from, to, existing, .. } => {
+            transform::run(&overrides, &from, to.as_ref(), existing.as_deref())
+        }
+        args::Command::NewVersion { schema, app, .. } => new_version::run(&overrides, &schema, app.as_deref()),
         args::Command::Reconcile { databases, .. } => reconcile::run(&overrides, &databases),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(io::stderr(), &failure);
+            if !matches!(failure, Failure::Said(_)) {
+                say(io::stderr(), &failure);
+            }
             ExitCode::from(failure.exit_code())
         }
     }

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use chesterfield::{
-    config::{Config, LogFormat, Overrides, UpstreamConfig},
+    config::{Config, LogFormat, Overrides, Problem, UpstreamConfig},
     fanout::FanOut,
     proxy::{self, Proxy, validate::Validating, writes::FanningOut},
     upstream::{Upstream, body, embedded::Embedded},
@@ -25,8 +25,15 @@ const GREETING: Duration = Duration::from_secs(2);
 
 /// Serves until told to stop.
 pub fn run(overrides: &Overrides) -> Result<(), Failure> {
-    let config = Config::load(overrides)?;
+    let (config, problems) = Config::examine(overrides);
+    let config = config.filter(|_| problems.errors() == 0);
+    let Some(config) = config else {
+        return Err(problems.into());
+    };
     log::start(config.log);
+    for Problem { file, flaw } in &problems.0 {
+        tracing::warn!(file, at = flaw.at, mend = flaw.mend, "{}", flaw.what);
+    }
     runtime()?.block_on(serve(&config))
 }
 

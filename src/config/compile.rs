@@ -29,8 +29,9 @@ const EMBEDDED: &str = "embedded";
 const DATA: &str = "data";
 const SCHEMAS: &str = "schemas";
 
-/// Reads and checks everything; whatever is wrong, all else is looked at too.
-pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
+/// Reads and checks everything; whatever is wrong, all else is looked at too. Nothing is configured only where something
+/// cannot be read or understood.
+pub(super) fn load(overrides: &Overrides) -> (Option<Config>, Problems) {
     let mut report = Report::default();
     let (path, file) = read(overrides.config.as_ref(), &mut report);
     let mut settings = Settings {
@@ -66,7 +67,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
     let retirement = settings.retirement(&app_version.retired.unwrap_or_default());
     let cors = settings.cors(file.cors.unwrap_or_default());
     let changes = settings.changes(file.changes.as_deref());
-    match (
+    let config = match (
         listen,
         upstream,
         log,
@@ -87,7 +88,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
             Some((undeclared_in, undeclared)),
             Some(changes),
             Some(validate),
-        ) if report.len() == 0 => Ok(Config {
+        ) if report.unreadable() == 0 => Some(Config {
             file: path,
             listen,
             upstream,
@@ -112,8 +113,9 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, Problems> {
             schemas_folder,
             schemas,
         }),
-        _ => Err(report.into_problems()),
-    }
+        _ => None,
+    };
+    (config, report.into_problems())
 }
 
 /// The file and what it says. One that nobody asked for need not be there.

@@ -69,9 +69,9 @@ pub(super) fn read_files<T: DeserializeOwned>(
             continue;
         }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let told = report.len();
+        let told = report.unreadable();
         let value = read_file(&path, form, report);
-        let is_flawed = report.len() > told;
+        let is_flawed = report.unreadable() > told;
         sources.push(Source {
             file,
             stem,

@@ -1,9 +1,12 @@
 //! From files, options and environment to one checked value, or to all that is wrong at once.
 
+mod against;
 mod clients;
 mod compile;
+mod earlier;
 mod folder;
 mod manifests;
+mod next;
 mod problem;
 mod raw;
 mod read;
@@ -23,6 +26,9 @@ use crate::{
     upstream::Upstream,
 };
 
+pub use against::{Changed, Level};
+pub use earlier::{Earlier, NoEarlier};
+pub use next::{NewFile, NoNext};
 pub use problem::{Problem, Problems};
 pub use schemas::Schemas;
 
@@ -108,9 +114,23 @@ pub struct Given<T> {
 }
 
 impl Config {
-    /// Reads and checks everything.
+    /// Reads and checks everything. Warnings are left to those who [`examine`](Self::examine).
     pub fn load(overrides: &Overrides) -> Result<Self, Problems> {
+        match compile::load(overrides) {
+            (Some(config), problems) if problems.errors() == 0 => Ok(config),
+            (_, problems) => Err(problems),
+        }
+    }
+
+    /// Reads what can be read, and tells everything that is wrong with it.
+    pub fn examine(overrides: &Overrides) -> (Option<Self>, Problems) {
         compile::load(overrides)
+    }
+
+    /// Reads everything, whatever rules are broken: for those who try out what is not finished yet.
+    pub fn load_as_is(overrides: &Overrides) -> Result<Self, Problems> {
+        let (config, problems) = compile::load(overrides);
+        config.ok_or(problems)
     }
 
     /// Who looks at the documents of clients; none if nobody does.

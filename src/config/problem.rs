@@ -2,7 +2,9 @@
 
 use std::{fmt, path::Path};
 
-use crate::schema::Flaw;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use crate::schema::{Flaw, Severity};
 
 /// One flaw and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +15,9 @@ pub struct Problem {
     pub flaw: Flaw,
 }
 
-/// All that is wrong with a configuration: never empty.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// All that is wrong with a configuration, in the order in which it is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error, Serialize)]
+#[serde(transparent)]
 pub struct Problems(pub Vec<Problem>);
 
 /// Collects problems while everything else is still looked at.
@@ -40,8 +43,9 @@ impl Report {
         result.map_err(|flaw| self.add(file, flaw)).ok()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// How much could not be read or understood. Where rules are broken, the rest can still be looked at.
+    pub(super) fn unreadable(&self) -> usize {
+        self.0.iter().filter(|problem| problem.flaw.rule.is_none()).count()
     }
 
     /// The problems file by file, each file's in the order of their discovery.
@@ -65,11 +69,47 @@ impl Report {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Flaw { at, what, mend } = &self.flaw;
+        let Flaw { at, what, mend, rule } = &self.flaw;
         let space = if at.is_empty() { "" } else { " " };
         writeln!(f, "{}{space}{at}", self.file)?;
-        writeln!(f, "    {}", what.replace('\n', "\n    "))?;
+        let what = what.replace('\n', "\n    ");
+        match rule {
+            Some(rule) => writeln!(f, "    {}[{}]: {what}", rule.severity(), rule.code())?,
+            None => writeln!(f, "    {what}")?,
+        }
         writeln!(f, "    mend: {mend}")
+    }
+}
+
+impl Serialize for Problem {
+    /// As `chesterfield check --format json` tells it.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut problem = to.serialize_struct("Problem", 6)?;
+        problem.serialize_field("file", &self.file)?;
+        problem.serialize_field("at", &self.flaw.at)?;
+        problem.serialize_field("severity", &self.flaw.severity())?;
+        problem.serialize_field("code", &self.flaw.rule)?;
+        problem.serialize_field("what", &self.flaw.what)?;
+        problem.serialize_field("mend", &self.flaw.mend)?;
+        problem.end()
+    }
+}
+
+impl Problems {
+    /// How many are errors.
+    pub fn errors(&self) -> usize {
+        let is_error = |problem: &&Problem| problem.flaw.severity() == Severity::Error;
+        self.0.iter().filter(is_error).count()
+    }
+
+    /// How many are warnings.
+    pub fn warnings(&self) -> usize {
+        self.0.len() - self.errors()
+    }
+
+    /// With others, file by file.
+    pub fn and(self, others: impl IntoIterator<Item = Problem>) -> Self {
+        Report(self.0.into_iter().chain(others).collect()).into_problems()
     }
 }
 
@@ -78,10 +118,13 @@ impl fmt::Display for Problems {
         for problem in &self.0 {
             writeln!(f, "{problem}")?;
         }
-        match self.0.len() {
-            1 => write!(f, "1 problem"),
-            many => write!(f, "{many} problems"),
-        }
+        let count = |n: usize, what: &str| match n {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            many => Some(format!("{many} {what}s")),
+        };
+        let counts = [count(self.errors(), "problem"), count(self.warnings(), "warning")];
+        f.write_str(&counts.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -8,12 +8,14 @@ use serde_json::{Map, Value};
 use super::{
     folder::{self, Source},
     manifests,
-    problem::Report,
+    problem::{Problem, Report},
     read::Form,
 };
 use crate::{
     lens::{Lens, LensFile},
-    schema::{Apps, Class, ClassId, ClassName, Flaw, IdPattern, Place, Registry, Scope, Step, pattern},
+    lint,
+    rehearsal::{Scenario, ScenarioFile},
+    schema::{Apps, Class, ClassId, ClassName, Flaw, IdPattern, Place, Registry, Rule, Scope, Step, pattern},
     script::{self, Script},
 };
 
@@ -26,6 +28,19 @@ pub struct Schemas {
     pub lenses: Vec<Lens>,
     /// Every manifest, with what follows from it.
     pub apps: Apps,
+    /// The tests of `tests/*.yaml`, each with its file.
+    pub scenarios: Vec<(String, Scenario)>,
+    /// Where classes and lenses were read.
+    pub files: Files,
+}
+
+/// The files of classes and lenses, each in the order of the registry.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// `schemas/classes/todo-item@2.json`
+    pub classes: Vec<String>,
+    /// `schemas/lenses/todo-item-1-to-2.yaml`
+    pub lenses: Vec<String>,
 }
 
 /// A JSON Schema, and the members that are read here.
@@ -48,10 +63,10 @@ pub(super) struct Declared {
     pub(super) is_stand_in: bool,
 }
 
-/// Reads and compiles `classes/*.json`, `lenses/*.yaml` and `apps/*.json`. None if any of it has a flaw. `scope` counts for apps
-/// that do not say, `limits` for each script.
+/// Reads and compiles `classes/*.json`, `lenses/*.yaml`, `apps/*.json` and `tests/*.yaml`. None if any of it cannot be read or
+/// understood. `scope` counts for apps that do not say, `limits` for each script.
 pub(super) fn load(root: &Path, scope: Scope, limits: script::Limits, report: &mut Report) -> Option<Schemas> {
-    let told = report.len();
+    let told = report.unreadable();
     if let Err(error) = std::fs::read_dir(root) {
         let mend = "name the folder that holds `classes`, `lenses` and `apps`: `schemas` in the configuration, \
                     CHESTERFIELD_SCHEMAS or --schemas";
@@ -59,8 +74,11 @@ pub(super) fn load(root: &Path, scope: Scope, limits: script::Limits, report: &m
         return None;
     }
     for path in folder::paths(root, report) {
-        if !["classes", "lenses", "apps"].iter().any(|known| path.ends_with(known)) {
-            let what = "is none of `classes`, `lenses` and `apps`";
+        if !["classes", "lenses", "apps", "tests"]
+            .iter()
+            .any(|known| path.ends_with(known))
+        {
+            let what = "is none of `classes`, `lenses`, `apps` and `tests`";
             report.add(path.display(), Flaw::new("", what, "rename it, or move it elsewhere"));
         }
     }
@@ -68,13 +86,55 @@ pub(super) fn load(root: &Path, scope: Scope, limits: script::Limits, report: &m
     let lenses = lenses(root, &classes, limits, report);
     let registry = registry(&classes, &lenses, report);
     let manifests = manifests::load(root, &classes, report);
-    let registry = registry.filter(|_| report.len() == told)?;
+    let scenarios = scenarios(root, &classes, report);
+    let registry = registry.filter(|_| report.unreadable() == told)?;
     let apps = manifests::filtered(manifests, &registry, scope)?;
-    Some(Schemas {
+    let (lens_files, lenses) = lenses.into_iter().unzip();
+    let schemas = Schemas {
         registry,
-        lenses: lenses.into_iter().map(|(_, lens)| lens).collect(),
+        lenses,
         apps,
-    })
+        scenarios,
+        files: Files {
+            classes: classes.into_iter().map(|declared| declared.file).collect(),
+            lenses: lens_files,
+        },
+    };
+    for (place, flaw) in lint::at_once(&schemas.registry, &schemas.lenses, &schemas.apps) {
+        report.add(schemas.files.of(place), flaw);
+    }
+    Some(schemas)
+}
+
+impl Schemas {
+    /// What comes to light when everything is tried out, the laws of lenses on `cases` documents each; `serve` does without.
+    pub fn try_out(&self, cases: u32) -> Vec<Problem> {
+        let laws = lint::try_out(&self.registry, &self.lenses, cases).into_iter();
+        let laws = laws.map(|(place, flaw)| {
+            let file = self.files.of(place).to_owned();
+            Problem { file, flaw }
+        });
+        let mut problems: Vec<Problem> = laws.collect();
+        for (file, scenario) in &self.scenarios {
+            if let Err(what) = scenario.run(&self.registry, &self.lenses) {
+                let what = format!("“{}”: {what}", scenario.name);
+                let flaw = Rule::Test.flaw("", what, "mend the lenses or the test");
+                let file = file.clone();
+                problems.push(Problem { file, flaw });
+            }
+        }
+        problems
+    }
+}
+
+impl Files {
+    /// The file of a class or a lens.
+    pub fn of(&self, place: Place) -> &str {
+        match place {
+            Place::Class(class) => &self.classes[class.0],
+            Place::Step(n) => &self.lenses[n],
+        }
+    }
 }
 
 fn classes(root: &Path, report: &mut Report) -> Vec<Declared> {
@@ -180,10 +240,6 @@ pub(super) fn is_named<T>(source: &Source<T>, name: &str, extension: &str, repor
 }
 
 fn lenses(root: &Path, classes: &[Declared], limits: script::Limits, report: &mut Report) -> Vec<(String, Lens)> {
-    let look_up = |name: &ClassName| {
-        let place = classes.iter().position(|declared| declared.class.name == *name);
-        place.map(ClassId)
-    };
     let mut lenses = Vec::new();
     for source in folder::read_files::<LensFile>(&root.join("lenses"), Form::Yaml, &["js", "mjs"], report) {
         let Some(file) = source.value.filter(|_| !source.is_flawed) else {
@@ -196,7 +252,7 @@ fn lenses(root: &Path, classes: &[Declared], limits: script::Limits, report: &mu
             },
             None => None,
         };
-        let flaws = match file.compile_with(&look_up, script) {
+        let flaws = match file.compile_with(&|name| look_up(classes, name), script) {
             Ok(lens) => {
                 let flaws = lens.run_examples();
                 lenses.push((source.file.clone(), lens));
@@ -234,6 +290,24 @@ fn script(root: &Path, lens: &str, path: &str, limits: script::Limits, report: &
             None
         }
     }
+}
+
+fn look_up(classes: &[Declared], name: &ClassName) -> Option<ClassId> {
+    let place = classes.iter().position(|declared| declared.class.name == *name);
+    place.map(ClassId)
+}
+
+fn scenarios(root: &Path, classes: &[Declared], report: &mut Report) -> Vec<(String, Scenario)> {
+    let mut scenarios = Vec::new();
+    for source in folder::read_files::<Vec<ScenarioFile>>(&root.join("tests"), Form::Yaml, &[], report) {
+        for (n, file) in source.value.iter().flatten().enumerate() {
+            match file.compile(&format!("/{n}"), &|name| look_up(classes, name)) {
+                Ok(scenario) => scenarios.push((source.file.clone(), scenario)),
+                Err(flaws) => flaws.into_iter().for_each(|flaw| report.add(&source.file, flaw)),
+            }
+        }
+    }
+    scenarios
 }
 
 fn registry(classes: &[Declared], lenses: &[(String, Lens)], report: &mut Report) -> Option<Arc<Registry>> {

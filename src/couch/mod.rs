@@ -1,5 +1,6 @@
 //! CouchDB's vocabulary, without I/O: documents, feeds of changes, listings, revisions, revision trees, routes, selectors.
 
+mod diff;
 pub mod doc_ids;
 pub mod document;
 pub mod elements;
@@ -11,6 +12,7 @@ pub mod route;
 pub mod selector;
 pub mod tree;
 
+pub use diff::Diff;
 pub use doc_ids::DocIds;
 pub use document::{Document, Fields};
 pub use elements::Elements;

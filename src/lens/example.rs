@@ -2,8 +2,8 @@
 
 use super::{Lens, Made, Put, PutError};
 use crate::{
-    couch::Fields,
-    schema::{ClassId, Direction, Flaw},
+    couch::{Diff, Fields},
+    schema::{ClassId, Direction, Flaw, Rule},
 };
 
 /// Documents, each by its class; none where there is no such document.
@@ -35,11 +35,6 @@ fn find(documents: &Documents, class: ClassId) -> Option<Option<&Fields>> {
         .map(|(_, fields)| fields.as_ref())
 }
 
-fn text(fields: Option<&Fields>) -> String {
-    let text = |fields| serde_json::to_string(fields).unwrap_or_default();
-    fields.map_or_else(|| "no document".to_owned(), text)
-}
-
 fn same(a: Option<&Fields>, b: Option<&Fields>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a.same_as(b),
@@ -52,20 +47,19 @@ impl Lens {
     pub fn run_examples(&self) -> Vec<Flaw> {
         let mut flaws = Vec::new();
         for (n, example) in self.examples.iter().enumerate() {
-            for to in Direction::BOTH {
-                if example.way.is_none_or(|way| way == to)
-                    && let Err(what) = self.run(example, to)
-                {
-                    let what = format!("example “{}”: {what}", example.name);
-                    flaws.push(Flaw::new(
-                        format!("/examples/{n}"),
-                        what,
-                        "mend the steps or the example",
-                    ));
-                }
+            for what in self.run_example(example) {
+                let what = format!("example “{}”: {what}", example.name);
+                flaws.push(Rule::Example.flaw(format!("/examples/{n}"), what, "mend the steps or the example"));
             }
         }
         flaws
+    }
+
+    /// What does not hold of one example, in each direction in which it is tried.
+    pub fn run_example(&self, example: &Example) -> Vec<String> {
+        let ways = Direction::BOTH.into_iter();
+        let ways = ways.filter(|to| example.way.is_none_or(|way| way == *to));
+        ways.filter_map(|to| self.run(example, to).err()).collect()
     }
 
     fn run(&self, example: &Example, to: Direction) -> Result<(), String> {
@@ -84,8 +78,8 @@ impl Lens {
             if let Some(expected) = find(expected, target)
                 && !same(fields.as_ref(), expected)
             {
-                let (expected, fields) = (text(expected), text(fields.as_ref()));
-                return Err(format!("{way}: expected {expected}, got {fields}"));
+                let diff = Diff(expected, fields.as_ref());
+                return Err(format!("{way} (- expected, + made)\n{diff}"));
             }
             got.push(fields);
         }
@@ -96,8 +90,8 @@ impl Lens {
                 .make(to.reverse(), class, &got, source)
                 .map_err(|error| format!("putting back what was got {way}: {error}"))?;
             if !same(again.as_ref(), source) {
-                let (was, is) = (text(source), text(again.as_ref()));
-                return Err(format!("putting back what was got {way} changes {was} to {is}"));
+                let diff = Diff(source, again.as_ref());
+                return Err(format!("putting back what was got {way} changes\n{diff}"));
             }
         }
         Ok(())

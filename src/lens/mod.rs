@@ -155,6 +155,16 @@ impl Lens {
         &self.step
     }
 
+    /// Whether a script puts.
+    pub fn is_script(&self) -> bool {
+        self.script.is_some()
+    }
+
+    /// Documents on both sides that belong together.
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+
     /// What stands in for a part that is deleted; none for a primary.
     pub fn default_of(&self, class: ClassId) -> Option<&Fields> {
         self.part(class).map(|part| &part.default)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 use semver::{Version, VersionReq};
 use serde::Deserialize;
 
-use super::{Filter, Moment, Registry};
+use super::{Class, Filter, Moment, Registry};
 
 /// `{"name":"todo-app","version":"2.0.0","dependencies":{"todo-item":"^2.0.0"}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -140,6 +140,14 @@ impl FromStr for AppVersion {
             name: name.to_owned(),
             version,
         })
+    }
+}
+
+impl Manifest {
+    /// Whether the app reads and writes documents of this class.
+    pub fn works_with(&self, class: &Class) -> bool {
+        let range = self.dependencies.get(&*class.name.schema);
+        range.is_some_and(|range| range.matches(&class.version))
     }
 }
 

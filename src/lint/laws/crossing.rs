@@ -1,0 +1,93 @@
+//! What has to hold of one lens, crossed in one direction.
+
+use super::{Broken, KEY, Side, generate, listed, same};
+use crate::{
+    couch::{Diff, Fields},
+    lens::{Lens, Made, Put, PutError},
+    schema::{Direction, Registry, Rule},
+};
+
+/// A lens in one direction.
+pub struct Crossing<'a> {
+    pub registry: &'a Registry,
+    pub lens: &'a Lens,
+    pub to: Direction,
+}
+
+impl Crossing<'_> {
+    /// What fits is carried, what is made fits, and the laws: GetPut, and with documents `before` on the far side PutGet. Sources
+    /// that do not suffice to make anything prove nothing.
+    pub fn holds(&self, sources: &Side, before: Option<&Side>) -> Result<(), Broken> {
+        let (_, far) = self.lens.step().sides(self.to);
+        let none: Side = far.iter().map(|class| (*class, None)).collect();
+        let had = before.unwrap_or(&none);
+        let Some(put) = self.put(self.to, sources, had)? else {
+            return Ok(());
+        };
+        let tell = |rule, what: String| {
+            let mut lines = vec![what, listed(self.registry, "of", sources)];
+            lines.extend(before.map(|before| listed(self.registry, "into", before)));
+            lines.push(listed(self.registry, "made", &put));
+            Err((rule, lines.join("\n")))
+        };
+        for (class, fields) in &put {
+            let class = self.registry.class(*class);
+            if let Some(violation) = fields.as_ref().and_then(|fields| generate::violation(class, fields)) {
+                let what = format!("what is valid becomes an invalid {}: {violation}", class.name);
+                return tell(Rule::Misfit, what);
+            }
+        }
+        let back = self.put(self.to.reverse(), &put, sources)?;
+        if let Some(change) = back.and_then(|back| self.change(sources, &back)) {
+            return match before {
+                None => tell(Rule::GetPut, format!("putting back what was just got changes {change}")),
+                Some(_) => tell(
+                    Rule::PutGet,
+                    format!("what was put cannot be got again: it changes {change}"),
+                ),
+            };
+        }
+        let again = self.put(self.to, sources, &put)?;
+        match again.and_then(|again| self.change(&put, &again)) {
+            Some(change) => tell(Rule::GetPut, format!("putting the same twice changes {change}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Every document of the side that `to` leads to. None where the sources do not suffice.
+    fn put(&self, to: Direction, sources: &Side, old: &Side) -> Result<Option<Side>, Broken> {
+        let given: Vec<Option<&Fields>> = sources.iter().map(|(_, fields)| fields.as_ref()).collect();
+        let mut made = Side::new();
+        for (target, old) in old {
+            let put = Put {
+                to,
+                target: *target,
+                key: KEY,
+                sources: &given,
+                old: old.as_ref(),
+            };
+            match self.lens.put(&put).map_err(|error| self.refused(sources, &error))? {
+                Made::Document(fields) => made.push((*target, Some(fields))),
+                Made::Nothing => made.push((*target, None)),
+                Made::NotReady => return Ok(None),
+            }
+        }
+        Ok(Some(made))
+    }
+
+    fn refused(&self, sources: &Side, error: &PutError) -> Broken {
+        let what = format!(
+            "what is valid cannot be carried: {error}\n{}",
+            listed(self.registry, "of", sources)
+        );
+        (Rule::NotCarried, what)
+    }
+
+    /// The first document that has changed.
+    fn change(&self, was: &Side, is: &Side) -> Option<String> {
+        let both = || was.iter().zip(is.iter().map(|(_, fields)| fields.as_ref()));
+        let ((class, was), is) = both().find(|((_, was), is)| !same(was.as_ref(), *is))?;
+        let name = &self.registry.class(*class).name;
+        Some(format!("{name} (- was, + is)\n{}", Diff(was.as_ref(), is)))
+    }
+}

@@ -1,0 +1,134 @@
+//! Stories in `tests/*.yaml`: what clients write, one after another, and what every version then shows.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, value::to_raw_value};
+
+use super::{Rehearsal, Sent};
+use crate::{
+    couch::{Diff, Fields},
+    lens::{Lens, Lookup},
+    schema::{ClassName, Flaw, Registry},
+};
+
+/// One story, as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScenarioFile {
+    /// What it shows.
+    pub name: String,
+    /// What clients send, one write after another: documents by class, `null` for one that is deleted.
+    pub writes: Vec<Documents>,
+    /// What is there in the end: documents by class, `null` for none.
+    pub expect: Documents,
+}
+
+/// Documents by class; none is no document.
+pub type Documents = BTreeMap<ClassName, Option<Map<String, Value>>>;
+
+/// One story, whose classes are known.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What it shows.
+    pub name: String,
+    writes: Vec<Vec<Sent>>,
+    expect: Vec<Sent>,
+}
+
+/// The key of the documents in stories.
+const KEY: &str = "example";
+
+impl ScenarioFile {
+    /// Looks up the classes. `at` is its place in the file.
+    pub fn compile(&self, at: &str, look_up: &Lookup) -> Result<Scenario, Vec<Flaw>> {
+        let mut flaws = Vec::new();
+        let mut documents = |at: &str, documents: &Documents| -> Vec<Sent> {
+            let mut known = Vec::new();
+            for (name, fields) in documents {
+                match look_up(name) {
+                    Some(class) => known.push((class, fields.as_ref().map(fields_of))),
+                    None => {
+                        let what = format!("there is no class {name}");
+                        let mend = format!("add a schema named {name} to `classes/`, or mend the name");
+                        flaws.push(Flaw::new(at, what, mend));
+                    }
+                }
+            }
+            known
+        };
+        let writes = self.writes.iter().enumerate();
+        let scenario = Scenario {
+            name: self.name.clone(),
+            writes: writes
+                .map(|(n, write)| documents(&format!("{at}/writes/{n}"), write))
+                .collect(),
+            expect: documents(&format!("{at}/expect"), &self.expect),
+        };
+        for (member, is_empty) in [
+            ("writes", self.writes.iter().all(BTreeMap::is_empty)),
+            ("expect", self.expect.is_empty()),
+        ] {
+            if is_empty {
+                let mend = "name documents by class, as in `todo-item@1: { title: Buy milk }`";
+                flaws.push(Flaw::new(format!("{at}/{member}"), "there is no document", mend));
+            }
+        }
+        if flaws.is_empty() { Ok(scenario) } else { Err(flaws) }
+    }
+}
+
+impl Scenario {
+    /// Writes and carries everything, and tells what is not as expected.
+    pub fn run(&self, registry: &Registry, lenses: &[Lens]) -> Result<(), String> {
+        let name = |class| &registry.class(class).name;
+        let sent = || self.writes.iter().flatten().chain(&self.expect);
+        let Some((first, _)) = sent().next() else {
+            return Ok(());
+        };
+        let mut rehearsal = Rehearsal::new(registry, lenses, *first, KEY).map_err(|error| error.to_string())?;
+        if let Some((stray, _)) = sent().find(|(class, _)| !rehearsal.has(*class)) {
+            return Err(format!("no lens leads from {} to {}", name(*first), name(*stray)));
+        }
+        // What is refused on the way may be mended by a later write: only the end counts.
+        let mut stuck = None;
+        for write in &self.writes {
+            stuck = rehearsal.write(write).err();
+        }
+        let mut failures = Vec::new();
+        for (class, expected) in &self.expect {
+            let shown = rehearsal.shown(*class).map(bare);
+            let is_same = match (expected, &shown) {
+                (Some(expected), Some(shown)) => bare(expected).same_as(shown),
+                (expected, shown) => expected.is_none() && shown.is_none(),
+            };
+            if !is_same {
+                let expected = expected.as_ref().map(bare);
+                let diff = Diff(expected.as_ref(), shown.as_ref());
+                failures.push(format!("{} (- expected, + made)\n{diff}", name(*class)));
+            }
+        }
+        failures.extend(stuck.filter(|_| !failures.is_empty()).map(|stuck| stuck.to_string()));
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(failures.join("\n"))
+        }
+    }
+}
+
+/// Without what the engine sets: a story need not name it.
+fn bare(fields: &Fields) -> Fields {
+    let mut bare = fields.clone();
+    for field in ["schema", "version"] {
+        bare.take(field);
+    }
+    bare
+}
+
+fn fields_of(object: &Map<String, Value>) -> Fields {
+    let fields = object.iter();
+    fields
+        .map(|(name, value)| (name.as_str(), to_raw_value(value).unwrap_or_default()))
+        .collect()
+}
