@@ -44,8 +44,12 @@ pub struct Outline {
 }
 
 impl Lens {
-    /// The shapes of all that is made in a direction. `sources` are those of the near side, in the order of the step.
+    /// The shapes of all that is made in a direction. `sources` are those of the near side, in the order of the step. A
+    /// script has no outline: what it makes is not known before.
     pub fn outline(&self, to: Direction, sources: &[Shape]) -> Outline {
+        if self.script.is_some() {
+            return Outline::default();
+        }
         let (near, far) = self.step.sides(to);
         let mut state = vec![Shape::default(); self.slots()];
         for (&class, source) in near.iter().zip(sources) {
@@ -73,8 +77,8 @@ impl Sequence {
     pub fn outline_value(&self, to: Direction, field: &str, value: Presence, losses: &mut Vec<Loss>) -> Presence {
         let required = value.required;
         let mut state = [match value.inner {
-            Some(inner) => inner,
-            None => Shape::default().with(
+            Some(inner) if !inner.fields.contains_key(ITSELF) => inner,
+            _ => Shape::default().with(
                 ITSELF,
                 Presence {
                     required: true,

@@ -9,7 +9,7 @@ use crate::{
     lens::{
         PutError,
         file::Scope,
-        shape::{Loss, Shape},
+        shape::{Loss, Presence, Shape},
     },
     schema::{ClassName, Direction},
 };
@@ -105,7 +105,10 @@ impl Edit for Copy {
                 let seen = match self.resolve {
                     Resolve::Original => original,
                     Resolve::Copy => copy,
-                    Resolve::Changed => original.zip(copy).map(|(original, copy)| original.or(copy)),
+                    Resolve::Changed => match (original, copy) {
+                        (Some(original), Some(copy)) => Some(original.or(copy)),
+                        (one, other) => one.or(other).map(Presence::maybe),
+                    },
                 };
                 here.fields.extend(seen.map(|seen| (self.field.clone(), seen)));
             }

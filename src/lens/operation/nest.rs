@@ -82,13 +82,19 @@ fn compile(
 }
 
 impl Nest {
-    /// An object that the field does not enter: one of its name that is there already does not travel.
-    fn without(&self, object: Presence, losses: &mut Vec<Loss>) -> Presence {
-        let inner = object.inner.map(|mut inner| {
-            inner.end(&self.field, false, losses);
-            inner
-        });
-        Presence { inner, ..object }
+    /// An object that the field leaves, and the field. One that held nothing else goes with it.
+    fn parted(&self, mut object: Presence) -> (Option<Presence>, Option<Presence>) {
+        let Some(inner) = &mut object.inner else {
+            // Whatever it holds, the field may be there.
+            return (Some(object), Some(Presence::default()));
+        };
+        let Some(mut field) = inner.fields.remove(&self.field) else {
+            return (Some(object), None);
+        };
+        let is_left = !inner.fields.is_empty();
+        field.required &= object.required;
+        object.required &= inner.fields.values().any(|field| field.required);
+        (is_left.then_some(object), Some(field))
     }
 }
 
@@ -116,52 +122,53 @@ impl Edit for Nest {
     }
 
     fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
-        let mut object = here.fields.remove(&self.object);
-        if to == self.inwards {
-            let field = here.fields.remove(&self.field);
-            object = match (object, field) {
-                (object, None) => object.map(|object| self.without(object, losses)),
+        let object = here.fields.remove(&self.object);
+        let object = if to == self.inwards {
+            let entering = here.fields.remove(&self.field);
+            let (object, hidden) = object.map_or((None, None), |object| {
+                let is_known = object.inner.is_some();
+                let (left, hidden) = self.parted(object.clone());
+                // For a field that enters, the object stays.
+                let object = if entering.is_some() { Some(object) } else { left };
+                (object, hidden.filter(|_| is_known))
+            });
+            losses.extend(hidden.map(|_| Loss {
+                field: format!("{}/{}", self.object, self.field),
+                is_declared: false,
+            }));
+            match (object, entering) {
+                (object, None) => object,
                 (None, Some(field)) => Some(Presence {
                     required: field.required,
                     inner: Some(Shape::default().with(&self.field, field)),
                     items: None,
                 }),
-                (Some(object), Some(field)) => Some(Presence {
-                    required: object.required || field.required,
-                    inner: object.inner.map(|mut inner| {
-                        let required = field.required;
-                        // Where the object was not there, it is made for this field.
+                (Some(object), Some(field)) => match object.inner {
+                    None => {
+                        // If it is no object, the field stays where it is.
+                        here.fields.insert(self.field.clone(), field.maybe());
+                        Some(object)
+                    }
+                    Some(mut inner) => {
+                        // Where the object was not there, it is made for this field alone.
                         if !object.required {
                             inner.fields.values_mut().for_each(|field| field.required = false);
                         }
-                        inner.set(&self.field, Some(Presence { required, ..field }), losses);
-                        inner
-                    }),
-                    items: None,
-                }),
-            };
+                        let required = object.required || field.required;
+                        Some(Presence {
+                            required,
+                            inner: Some(inner.with(&self.field, field)),
+                            items: None,
+                        })
+                    }
+                },
+            }
         } else {
-            let mut field = None;
-            object = object.and_then(|mut object| {
-                let Some(inner) = &mut object.inner else {
-                    // Whatever it holds, the field may be there.
-                    field = Some(Presence::default());
-                    return Some(object);
-                };
-                field = inner.fields.remove(&self.field);
-                if let Some(field) = &mut field {
-                    field.required &= object.required;
-                    // One that held nothing else goes with the field.
-                    object.required &= inner.fields.values().any(|field| field.required);
-                    return (!inner.fields.is_empty()).then_some(object);
-                }
-                Some(object)
-            });
+            let (object, field) = object.map_or((None, None), |object| self.parted(object));
             here.set(&self.field, field, losses);
-        }
-        if let Some(object) = object {
-            here.fields.insert(self.object.clone(), object);
-        }
+            object
+        };
+        here.fields.extend(object.map(|object| (self.object.clone(), object)));
     }
 
     fn touches(&self) -> Vec<&str> {

@@ -125,29 +125,33 @@ impl Split {
 
     /// A string in parts; those that it has not are empty. Anything else is the first part whole.
     fn split(&self, whole: Option<&RawValue>) -> Parts {
-        let Some(text) = whole.and_then(nested::string) else {
-            let mut parts = vec![None; self.parts.len()];
-            parts[0] = whole.map(ToOwned::to_owned);
-            return parts;
+        let Some(whole) = whole else {
+            return vec![None; self.parts.len()];
         };
-        let mut pieces: Vec<&str> = match self.place {
-            Place::First => text.splitn(self.parts.len(), &self.separator).collect(),
-            Place::Last => {
+        let text = nested::string(whole);
+        let pieces: Vec<&str> = match (&text, self.place) {
+            (None, _) => Vec::new(),
+            (Some(text), Place::First) => text.splitn(self.parts.len(), &self.separator).collect(),
+            (Some(text), Place::Last) => {
                 let mut pieces: Vec<&str> = text.rsplitn(self.parts.len(), &self.separator).collect();
                 pieces.reverse();
                 pieces
             }
         };
-        pieces.resize(self.parts.len(), "");
-        pieces.into_iter().map(nested::string_of).map(Some).collect()
+        let mut parts: Parts = pieces.into_iter().map(nested::string_of).map(Some).collect();
+        if text.is_none() {
+            parts.push(Some(whole.to_owned()));
+        }
+        parts.resize_with(self.parts.len(), || Some(nested::string_of("")));
+        parts
     }
 
     /// The parts in one string, without those that are empty. One that is alone is the whole as it is; of several, what is no
     /// string stands there as JSON.
     fn join(&self, parts: &Parts) -> Option<Box<RawValue>> {
-        let mut there = parts.iter().flatten();
-        if let (first, None) = (there.next(), there.next()) {
-            return first.cloned();
+        let mut filled = parts.iter().flatten().filter(|part| part.get() != "\"\"");
+        if let (first, None) = (filled.next(), filled.next()) {
+            return first.or(parts.iter().flatten().next()).cloned();
         }
         let texts = parts.iter().flatten().filter(|part| part.get() != "null");
         let texts = texts.map(|part| nested::string(part).unwrap_or_else(|| part.get().to_owned()));
@@ -190,10 +194,14 @@ impl Edit for Split {
     fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
         if to == self.apart {
             let whole = here.fields.remove(&self.whole);
-            for name in &self.parts {
-                let part = whole.as_ref().map(|whole| Presence {
-                    required: whole.required,
-                    ..Presence::default()
+            for (n, name) in self.parts.iter().enumerate() {
+                let part = whole.as_ref().map(|whole| match n {
+                    // What is no string is the first part whole.
+                    0 => whole.clone(),
+                    _ => Presence {
+                        required: whole.required,
+                        ..Presence::default()
+                    },
                 });
                 here.set(name, part, losses);
             }

@@ -4,6 +4,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::lens::shape::{Presence, Shape};
 
 /// Few names, so that operations meet in one field.
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "kind"];
@@ -15,6 +16,8 @@ enum Lawful {
     GetPut,
     /// Those without an exception from either law.
     Both,
+    /// Those that make no objects of single values: what is not known to be an object may be one.
+    Outlined,
 }
 
 fn name(is_nested: bool) -> BoxedStrategy<String> {
@@ -107,7 +110,7 @@ fn conversion() -> impl Strategy<Value = Value> {
 fn steps(lawful: Lawful, is_nested: bool, depth: u32) -> BoxedStrategy<Vec<Value>> {
     let steps = vec(step(lawful, is_nested, depth), 0..4);
     match lawful {
-        Lawful::GetPut => steps.boxed(),
+        Lawful::GetPut | Lawful::Outlined => steps.boxed(),
         Lawful::Both => steps.prop_map(apart).boxed(),
     }
 }
@@ -143,7 +146,7 @@ fn names(step: &Value) -> Vec<String> {
 }
 
 fn step(lawful: Lawful, is_nested: bool, depth: u32) -> BoxedStrategy<Value> {
-    let name = || self::name(is_nested);
+    let name = || self::name(is_nested && lawful != Lawful::Outlined);
     let only = || {
         prop_oneof![
             (name(), scalar()).prop_map(|(field, value)| json!({"field": field, "value": value})),
@@ -151,14 +154,16 @@ fn step(lawful: Lawful, is_nested: bool, depth: u32) -> BoxedStrategy<Value> {
         ]
     };
     let removed = match lawful {
-        Lawful::GetPut => vec!["first", "all"],
+        Lawful::GetPut | Lawful::Outlined => vec!["first", "all"],
         Lawful::Both => vec!["all"],
     };
     let removed = move || select(removed.clone());
     let resolve = match lawful {
-        Lawful::GetPut => vec!["original", "copy", "changed"],
+        Lawful::GetPut | Lawful::Outlined => vec!["original", "copy", "changed"],
         Lawful::Both => vec!["original", "copy"],
     };
+    // A single value has no room for parts beside itself.
+    let part = || self::name(is_nested && lawful == Lawful::GetPut);
     let flat = prop_oneof![
         (name(), name()).prop_map(|(from, to)| json!({"rename": {"from": from, "to": to}})),
         only().prop_map(|only| json!({"add": only})),
@@ -173,9 +178,9 @@ fn step(lawful: Lawful, is_nested: bool, depth: u32) -> BoxedStrategy<Value> {
         (name(), removed()).prop_map(|(field, removed)| json!({"head": {"field": field, "removed": removed}})),
         (name(), name(), select(resolve))
             .prop_map(|(field, to, resolve)| json!({"copy": {"field": field, "to": to, "resolve": resolve}})),
-        (name(), name(), name(), select(vec!["first", "last"]))
+        (name(), part(), part(), select(vec!["first", "last"]))
             .prop_map(|(field, x, y, at)| json!({"split": {"field": field, "into": [x, y], "at": at}})),
-        (name(), name(), name()).prop_map(|(x, y, into)| json!({"join": {"fields": [x, y], "into": into}})),
+        (part(), part(), name()).prop_map(|(x, y, into)| json!({"join": {"fields": [x, y], "into": into}})),
     ];
     if depth == 0 {
         return flat.boxed();
@@ -228,6 +233,18 @@ fn cross(lens: &Lens, to: Direction, source: &Fields, old: Option<&Fields>) -> R
     made(lens, to, target, &[Some(source)], old)
 }
 
+/// Whether an object has the fields that it always has, and none that is not known of.
+fn holds(shape: &Shape, object: &Value) -> bool {
+    let object = object.as_object().unwrap();
+    let is_there = |(name, presence): (&String, &Presence)| !presence.required || object.contains_key(name);
+    let is_known = |(name, value): (&String, &Value)| match shape.fields.get(name) {
+        None => false,
+        Some(Presence { inner: Some(inner), .. }) => !value.is_object() || holds(inner, value),
+        Some(_) => true,
+    };
+    shape.fields.iter().all(is_there) && object.iter().all(is_known)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { max_global_rejects: 65_536, ..ProptestConfig::default() })]
 
@@ -253,6 +270,22 @@ proptest! {
             prop_assert!(
                 back.as_ref().is_ok_and(|back| back.same_as(&source)),
                 "{steps}\n{to:?} {source:?}\ninto {target:?}\nput {put:?}\nback {back:?}"
+            );
+        }
+    }
+
+    /// What is told before there are documents holds of those that are made.
+    #[test]
+    fn outlines_hold((steps, lens) in lens(Lawful::Outlined), source in document()) {
+        let json = serde_json::to_value(&source).unwrap();
+        let shape = Presence::of(&json).inner.unwrap();
+        for to in Direction::BOTH {
+            let Ok(made) = cross(&lens, to, &source, None) else { continue };
+            let outline = lens.outline(to, std::slice::from_ref(&shape));
+            let made = serde_json::to_value(&made).unwrap();
+            prop_assert!(
+                holds(&outline.targets[0].1, &made),
+                "{steps}\n{to:?} {json}\nmade {made}\noutline {outline:?}"
             );
         }
     }

@@ -262,10 +262,11 @@ impl Edit for Convert {
         let was = here.fields.remove(&self.field);
         let is_filled = matches!(&self.otherwise, Otherwise::Values(values) if values[side(to)].is_some());
         if is_filled || was.is_some() {
-            let required = is_filled || was.is_some_and(|was| was.required);
+            let was = was.unwrap_or_default();
             let presence = Presence {
-                required,
-                ..Presence::default()
+                required: is_filled || was.required,
+                inner: was.inner.filter(|_| matches!(self.otherwise, Otherwise::Unchanged)),
+                items: None,
             };
             here.fields.insert(self.field.clone(), presence);
         }
