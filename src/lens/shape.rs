@@ -44,11 +44,11 @@ pub struct Outline {
 }
 
 impl Lens {
-    /// The shapes of all that is made in a direction. `sources` are those of the near side, in the order of the step. None for
-    /// a script: what it makes is not known before.
-    pub fn outline(&self, to: Direction, sources: &[Shape]) -> Option<Outline> {
+    /// The shapes of all that is made in a direction. `sources` are those of the near side, in the order of the step. A
+    /// script has no outline: what it makes is not known before.
+    pub fn outline(&self, to: Direction, sources: &[Shape]) -> Outline {
         if self.script.is_some() {
-            return None;
+            return Outline::default();
         }
         let (near, far) = self.step.sides(to);
         let mut state = vec![Shape::default(); self.slots()];
@@ -58,10 +58,10 @@ impl Lens {
         let mut losses = Vec::new();
         self.steps.outline(to, &mut state, &mut losses);
         let targets = far.iter().map(|&class| (class, state[self.slot(class)].clone()));
-        Some(Outline {
+        Outline {
             targets: targets.collect(),
             losses,
-        })
+        }
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
             .unwrap()
             .compile(&look_up)
             .unwrap();
-        let outline = lens.outline(to, &[source]).unwrap();
+        let outline = lens.outline(to, &[source]);
         (shown(&outline.targets[0].1), outline.losses)
     }
 

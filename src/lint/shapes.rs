@@ -44,9 +44,7 @@ pub fn lint(registry: &Registry, lenses: &[Lens]) -> Vec<(Place, Flaw)> {
             let Some(sources) = known.collect::<Option<Vec<Shape>>>() else {
                 continue;
             };
-            let Some(outline) = lens.outline(to, &sources) else {
-                continue;
-            };
+            let outline = lens.outline(to, &sources);
             let from = names(registry, near);
             for (class, made) in &outline.targets {
                 let class = registry.class(*class);

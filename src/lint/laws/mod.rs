@@ -119,7 +119,9 @@ impl Maker<'_> {
     fn documents(&self, class: ClassId) -> Option<BoxedStrategy<Fields>> {
         let examples = self.lenses.iter().flat_map(Lens::examples);
         let written = examples.flat_map(|example| example.old.iter().chain(&example.new).chain(&example.had));
-        let written = written.filter(|(of, _)| *of == class).filter_map(|(_, fields)| fields.as_ref());
+        let written = written
+            .filter(|(of, _)| *of == class)
+            .filter_map(|(_, fields)| fields.as_ref());
         let documents = generate::documents(self.registry.class(class), &written.collect::<Vec<_>>())?;
         let mut runner = runner(1);
         (0..ATTEMPTS)
