@@ -257,6 +257,38 @@ fn what_cannot_be_shown_says_why() {
     );
 }
 
+/// A part that not every document has, and a class without a successor.
+#[test]
+fn parts_that_need_not_exist_and_ends_break_no_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let class = |name: &str, version: u64, required: &str, properties: &str| {
+        let text = format!(
+            r#"{{"id": "{name}", "version": "{version}.0.0", "required": [{required}], "properties": {{{properties}}}}}"#
+        );
+        write(&folder, &format!("classes/{name}@{version}.json"), &text);
+    };
+    let text = |name: &str| format!(r#""{name}": {{"type": "string"}}"#);
+    class("person", 1, r#""name""#, &[text("name"), text("city")].join(", "));
+    class("person", 2, r#""name""#, &text("name"));
+    class("address", 1, "", &text("city"));
+    class("pager", 1, r#""number""#, &text("number"));
+    let lens = "old: person@1
+new: [person@2, address@1]
+parts: { address@1: { default: {}, empty: delete } }
+steps: [{ move: { field: city, to: address@1 } }]
+examples:
+  - name: one without an address
+    old: { person@1: { name: Ada } }
+    new: { person@2: { name: Ada }, address@1: null }
+";
+    write(&folder, "lenses/person-1-to-2.yaml", lens);
+    write(&folder, "lenses/pager-ends.yaml", "old: pager@1\nnew: []\n");
+    let app = r#"{"name": "app", "version": "1.0.0", "dependencies": {"person": ">=1, <3"}}"#;
+    write(&folder, "apps/app-1.0.0.json", app);
+    let (code, told, complaint) = run(&folder, &["check", "--deny-warnings"]);
+    assert_eq!((code, complaint.as_str()), (0, ""), "{told}");
+}
+
 #[test]
 fn the_next_version_is_begun_and_passes_as_it_is() {
     let folder = schemas();

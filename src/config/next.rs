@@ -111,8 +111,9 @@ impl Schemas {
     /// A document to begin an example with, as YAML: from another lens's example, else what the schema requires.
     fn sample(&self, id: ClassId, class: &Class) -> String {
         let examples = self.lenses.iter().flat_map(|lens| lens.examples());
-        let mut documents = examples.flat_map(|example| example.old.iter().chain(&example.new));
-        let fields = match documents.find_map(|(class, fields)| fields.as_ref().filter(|_| *class == id)) {
+        let documents = examples.flat_map(|example| example.old.iter().chain(&example.new));
+        let mut documents = documents.filter(|(class, _)| *class == id);
+        let fields = match documents.find_map(|(_, fields)| fields.as_ref()) {
             Some(fields) => fields.clone(),
             None => serde_json::from_value(sample("", &class.definition)).unwrap_or_default(),
         };

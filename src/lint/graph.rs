@@ -33,8 +33,11 @@ fn loose(registry: &Registry, needed: &HashSet<ClassId>, id: ClassId, class: &Cl
     };
     let tied = registry.entity(id);
     let older = others().filter(|(_, other)| other.name.major < name.major);
-    let (_, nearest) = older.max_by_key(|(_, other)| other.name.major)?;
+    let (nearest_id, nearest) = older.max_by_key(|(_, other)| other.name.major)?;
     if others().any(|(other, class)| class.name.major < name.major && tied.contains(&other)) {
+        return None;
+    }
+    if registry.is_ended(nearest_id) {
         return None;
     }
     let is_here = others().any(|(other, _)| tied.contains(&other) && needed.contains(&other)) || needed.contains(&id);
@@ -55,7 +58,7 @@ fn loose(registry: &Registry, needed: &HashSet<ClassId>, id: ClassId, class: &Cl
 /// A class that no app reads or writes, in its own version or in another.
 fn unused(registry: &Registry, needed: &HashSet<ClassId>, id: ClassId, class: &Class) -> Option<Flaw> {
     let is_needed = registry.entity(id).iter().any(|class| needed.contains(class));
-    (!is_needed && !needed.is_empty()).then(|| {
+    (!is_needed && !needed.is_empty() && !registry.is_ended(id)).then(|| {
         let what = format!(
             "no app works with {}, nor with a class that a lens ties to it",
             class.name

@@ -37,7 +37,8 @@ const OPAQUE: [&str; 12] = [
 /// Every lens but scripts, in both directions. Nothing is said of classes whose schema names no properties or says more than is looked at.
 pub fn lint(registry: &Registry, lenses: &[Lens]) -> Vec<(Place, Flaw)> {
     let mut flaws = Vec::new();
-    for (n, lens) in lenses.iter().enumerate() {
+    let lenses = lenses.iter().enumerate();
+    for (n, lens) in lenses.filter(|(_, lens)| !lens.is_script() && !lens.step().is_end()) {
         for to in Direction::BOTH {
             let (near, _) = lens.step().sides(to);
             let known = near.iter().map(|class| shape_of(registry.class(*class)));
@@ -48,9 +49,9 @@ pub fn lint(registry: &Registry, lenses: &[Lens]) -> Vec<(Place, Flaw)> {
             let from = names(registry, near);
             for (class, made) in &outline.targets {
                 let class = registry.class(*class);
-                let told = produced(class, made, &from)
-                    .into_iter()
-                    .chain(consumed(class, made, &from));
+                // What newer apps have and older ones do not know does these no harm.
+                let stranger = consumed(class, made, &from).filter(|_| to == Direction::Up);
+                let told = produced(class, made, &from).into_iter().chain(stranger);
                 flaws.extend(told.map(|flaw| (Place::Step(n), flaw)));
             }
             for loss in outline.losses.iter().filter(|loss| !loss.is_declared) {

@@ -7,6 +7,7 @@ mod generate;
 use std::{cell::Cell, collections::BTreeSet};
 
 use proptest::{
+    option,
     strategy::{BoxedStrategy, Strategy},
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
@@ -39,10 +40,12 @@ pub fn try_out(registry: &Registry, lenses: &[Lens], cases: u32) -> Vec<(Place, 
     let maker = Maker { registry, lenses };
     let mut flaws = Vec::new();
     let mut untried = BTreeSet::new();
-    for (n, lens) in lenses.iter().enumerate() {
+    let tied = lenses.iter().enumerate().filter(|(_, lens)| !lens.step().is_end());
+    for (n, lens) in tied {
+        let side = |classes: &[ClassId]| maker.side(classes, |part| lens.is_optional(part));
         for to in Direction::BOTH {
             let (near, far) = lens.step().sides(to);
-            let (sources, before) = match (maker.side(near), maker.side(far)) {
+            let (sources, before) = match (side(near), side(far)) {
                 (Ok(sources), Ok(before)) => (sources, before),
                 (sources, before) => {
                     untried.extend([sources.err(), before.err()].into_iter().flatten());
@@ -71,7 +74,7 @@ pub fn try_out(registry: &Registry, lenses: &[Lens], cases: u32) -> Vec<(Place, 
     let firsts = firsts.filter(|class| registry.entity(*class).len() > 2 && !is_broken(*class));
     for first in firsts.collect::<Vec<_>>() {
         let oldest = chain::oldest(registry, first);
-        if let Ok(sources) = maker.side(&oldest) {
+        if let Ok(sources) = maker.side(&oldest, |_| false) {
             let broken = search(cases.div_ceil(4), sources, |sources| {
                 chain::holds(registry, lenses, sources)
             });
@@ -107,11 +110,15 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// A document of each class, or the class of which none can be made.
-    fn side(&self, classes: &[ClassId]) -> Result<BoxedStrategy<Side>, ClassId> {
+    /// A document of each class, of some perhaps none; or the class of which none can be made.
+    fn side(&self, classes: &[ClassId], is_optional: impl Fn(ClassId) -> bool) -> Result<BoxedStrategy<Side>, ClassId> {
         let each = classes.iter().map(|&class| {
             let documents = self.documents(class).ok_or(class)?;
-            Ok(documents.prop_map(move |fields| (class, Some(fields))))
+            let documents = match is_optional(class) {
+                true => option::of(documents).boxed(),
+                false => documents.prop_map(Some).boxed(),
+            };
+            Ok(documents.prop_map(move |fields| (class, fields)))
         });
         Ok(each.collect::<Result<Vec<_>, _>>()?.boxed())
     }
