@@ -110,7 +110,10 @@ impl Display for Served<'_> {
         row(f, "classes", &wrapped(&classes))?;
         let steps = schemas.registry.steps().iter();
         let lenses: Vec<String> = steps
-            .map(|step| format!("{} <-> {}", names(&step.old), names(&step.new)))
+            .map(|step| match step.is_end() {
+                true => format!("{} ends", names(&step.old)),
+                false => format!("{} <-> {}", names(&step.old), names(&step.new)),
+            })
             .collect();
         row(f, "lenses", &lenses)?;
         let apps = schemas.apps.iter().map(|app| {

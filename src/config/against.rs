@@ -204,7 +204,11 @@ impl Schemas {
             if self.lenses[n].is_script() {
                 text.extend(scripts(file.parent()));
             }
-            (n, format!("{} <-> {}", names(&step.old), names(&step.new)), text)
+            let name = match step.is_end() {
+                true => format!("the end of {}", names(&step.old)),
+                false => format!("{} <-> {}", names(&step.old), names(&step.new)),
+            };
+            (n, name, text)
         })
     }
 
