@@ -112,7 +112,7 @@ impl Lens {
             old,
         };
         let made = match &self.script {
-            Some(script) => script.put_surely(self, &put),
+            Some(script) => script.put_surely(self, &put).map(|made| self.kept(&put, made)),
             None => self.put(&put),
         };
         made.map(Made::document)

@@ -6,9 +6,27 @@ use crate::{couch::Fields, schema::ClassId};
 impl Lens {
     /// Makes one document of those on the other side.
     pub fn put(&self, put: &Put) -> Result<Made, PutError> {
-        if let Some(script) = &self.script {
-            return script.put(self, put);
+        let made = match &self.script {
+            Some(script) => script.put(self, put)?,
+            None => Made::Document(self.run_steps(put)?),
+        };
+        Ok(self.kept(put, made))
+    }
+
+    /// There need not be a part that holds no more than its default. But one that says the same already stays, empty or not:
+    /// what was just got changes nothing.
+    pub(super) fn kept(&self, put: &Put, made: Made) -> Made {
+        let Made::Document(fields) = &made else { return made };
+        let default = self.default_of(put.target).filter(|_| self.is_optional(put.target));
+        let is_empty = default.is_some_and(|default| default.same_as(&own(fields)));
+        match is_empty && !put.old.is_some_and(|old| own(old).same_as(&own(fields))) {
+            true => Made::Nothing,
+            false => made,
         }
+    }
+
+    /// Runs the steps.
+    fn run_steps(&self, put: &Put) -> Result<Fields, PutError> {
         let Put { to, target, key, .. } = *put;
         let at = Crossing { to, key };
         let (near, _) = self.step.sides(to);
@@ -29,22 +47,7 @@ impl Lens {
             state[slot] = leftover[slot].clone();
         }
         self.steps.run(at, &mut state, known.as_deref())?;
-        let made = state.swap_remove(slot);
-        // One that says the same already stays, empty or not: what was just got changes nothing.
-        let is_kept = || put.old.is_some_and(|old| made.same_as(old));
-        if self.is_optional(target) && self.is_empty(target, &made) && !is_kept() {
-            return Ok(Made::Nothing);
-        }
-        Ok(Made::Document(made))
-    }
-
-    /// A part holds no more than its default.
-    fn is_empty(&self, part: ClassId, fields: &Fields) -> bool {
-        let mut own = fields.clone();
-        for of_engine in ["schema", "version"] {
-            own.take(of_engine);
-        }
-        self.default_of(part).is_some_and(|default| default.same_as(&own))
+        Ok(state.swap_remove(slot))
     }
 
     /// The old target in its place. Of a primary only the fields that operations touch are looked at.
@@ -63,4 +66,11 @@ impl Lens {
         }
         state
     }
+}
+
+/// Without what is set by the engine.
+fn own(fields: &Fields) -> Fields {
+    let mut own = fields.clone();
+    own.retain(|name| !["schema", "version"].contains(&name));
+    own
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Body, Refusal, Want, Work,
+    Body, Want, Work,
     revision::{self, EditId, Kind},
 };
 use crate::{
@@ -109,11 +109,7 @@ impl Work<'_> {
                 self.outcome.is_waiting = true;
                 return false;
             }
-            Err(error) => {
-                let target = self.entity.members[target].id.clone();
-                self.outcome.refusals.push(Refusal { target, error });
-                return false;
-            }
+            Err(error) => return self.refuse(target, error),
         };
         let member = &self.entity.members[target];
         let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();

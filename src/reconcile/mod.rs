@@ -192,6 +192,13 @@ impl Work<'_> {
         true
     }
 
+    /// Notes what could not be made of a document. Nothing has moved.
+    fn refuse(&mut self, member: usize, error: PutError) -> bool {
+        let target = self.entity.members[member].id.clone();
+        self.outcome.refusals.push(Refusal { target, error });
+        false
+    }
+
     /// Ends a branch of this document alone.
     fn drop_leaf(&mut self, member: usize, leaf: NodeId) -> bool {
         let at = &self.entity.members[member];

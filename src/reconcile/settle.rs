@@ -287,7 +287,8 @@ impl Work<'_> {
                 self.outcome.is_waiting = true;
                 return false;
             }
-            Ok(Made::Nothing) | Err(_) => return false,
+            Ok(Made::Nothing) => return false,
+            Err(error) => return self.refuse(on.place, error),
         };
         let shown = self.document(on.target, fields, Some(old));
         let revs: Vec<&Rev> = winners
@@ -301,6 +302,13 @@ impl Work<'_> {
         } else {
             Vec::new()
         };
+        // Once for the same winners: a lens that answers differently each time must not make revisions without end.
+        if arriving.is_empty() && is_winner && (shown.fields.same_as(&old.fields) || member.at(leaf).edit == edit) {
+            return false;
+        }
+        if let Err(violation) = self.fits(on.target, &shown) {
+            return self.refuse(on.place, violation.into());
+        }
         if !arriving.is_empty() {
             let mut path = member.revs(leaf);
             let sources: Vec<Rev> = revs.into_iter().cloned().collect();
@@ -311,13 +319,6 @@ impl Work<'_> {
             }
             path.reverse();
             return self.emit(on.place, path, Some(Arc::new(shown)));
-        }
-        // Once for the same winners: a lens that answers differently each time must not make revisions without end.
-        if is_winner && (shown.fields.same_as(&old.fields) || member.at(leaf).edit == edit) {
-            return false;
-        }
-        if self.fits(on.target, &shown).is_err() {
-            return false;
         }
         let longest = member
             .tree

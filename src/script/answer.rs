@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rquickjs::{Array, Filter, Function, Object, Type, Value};
+use rquickjs::{Array, Atom, Filter, Function, Object, Type, Value};
 use serde_json::value::RawValue;
 
 use super::{
@@ -13,6 +13,12 @@ use crate::couch::Fields;
 
 /// How deep an answer may be nested; one that holds itself is deeper.
 const DEPTH: usize = 100;
+
+/// Values after which the clock is looked at.
+const STEPS: usize = 4096;
+
+/// What CouchDB takes for no JSON.
+const HALF: &str = "half of a character: cut texts as in `[...text].slice(0, 9).join('')`";
 
 /// Why an answer is none.
 pub enum Wrong {
@@ -60,8 +66,8 @@ impl<'js> Bridge<'js, '_> {
         }
         if document.is_undefined() {
             let mut names = Vec::new();
-            for name in documents.keys::<String>() {
-                names.push(format!("`{}`", name?));
+            for name in documents.keys::<Atom>() {
+                names.push(format!("`{}`", text(&name?)?));
             }
             let instead = match names.is_empty() {
                 true => "nothing".to_owned(),
@@ -82,6 +88,7 @@ impl<'js> Bridge<'js, '_> {
             origin,
             limit,
             length: 0,
+            steps: 0,
         };
         writer
             .document(&document)
@@ -100,6 +107,7 @@ struct Writer<'js, 'a, 'b> {
     /// Bytes that are left.
     limit: usize,
     length: usize,
+    steps: usize,
 }
 
 impl<'js> Writer<'js, '_, '_> {
@@ -108,8 +116,9 @@ impl<'js> Writer<'js, '_, '_> {
             return wrong(format!("{} instead of an object", kind(document)));
         };
         let mut fields: Vec<(Box<str>, Box<RawValue>)> = Vec::new();
-        for member in object.own_props::<String, Value>(Filter::new().string().enum_only()) {
+        for member in object.own_props::<Atom, Value>(Filter::new().string().enum_only()) {
             let (name, value) = member?;
+            let name = text(&name)?;
             if name.starts_with('_') {
                 return wrong(format!(
                     "a member `{name}`: what begins with an underscore is not a script's to say"
@@ -148,6 +157,10 @@ impl<'js> Writer<'js, '_, '_> {
     }
 
     fn value(&mut self, to: &mut String, name: &str, value: &Value<'js>, depth: usize) -> Taken<()> {
+        self.steps += 1;
+        if self.steps.is_multiple_of(STEPS) && self.bridge.watch.strikes() {
+            return Err(Wrong::Engine(rquickjs::Error::Unknown));
+        }
         if depth > DEPTH {
             return wrong(format!("what is nested deeper than {DEPTH}: does it hold itself?"));
         }
@@ -201,14 +214,21 @@ impl<'js> Writer<'js, '_, '_> {
 
     fn string(&self, to: &mut String, name: &str, value: &Value<'js>) -> Taken<()> {
         let text = value.as_string().map(|text| text.to_string());
-        let canonical = match text {
-            Some(Ok(text)) => serde_json::to_string(&text).unwrap_or_default(),
-            _ => match self.bridge.ctx.json_stringify(value.clone())? {
-                Some(text) => text.to_string()?,
-                None => return wrong("no text"),
-            },
-        };
-        self.scalar(to, name, canonical, None);
+        if let Some(Ok(text)) = text {
+            self.scalar(to, name, serde_json::to_string(&text).unwrap_or_default(), None);
+            return Ok(());
+        }
+        let canonical = self.bridge.ctx.json_stringify(value.clone())?;
+        let canonical = canonical.map(|text| text.to_string()).transpose()?;
+        match self
+            .bridge
+            .held
+            .borrow()
+            .spelled(name, &canonical.unwrap_or_default(), None)
+        {
+            Some(source) => to.push_str(source),
+            None => return wrong(HALF),
+        }
         Ok(())
     }
 
@@ -228,8 +248,9 @@ impl<'js> Writer<'js, '_, '_> {
     fn object(&mut self, to: &mut String, object: &Object<'js>, depth: usize) -> Taken<()> {
         to.push('{');
         let mut is_first = true;
-        for member in object.own_props::<String, Value>(Filter::new().string().enum_only()) {
+        for member in object.own_props::<Atom, Value>(Filter::new().string().enum_only()) {
             let (name, value) = member?;
+            let name = text(&name)?;
             if value.is_undefined() {
                 continue;
             }
@@ -242,6 +263,13 @@ impl<'js> Writer<'js, '_, '_> {
         to.push('}');
         Ok(())
     }
+}
+
+/// A name. `Atom` itself would cut it at its first U+0000, and take halves of characters for text.
+fn text(name: &Atom) -> Taken<String> {
+    name.to_js_string()?
+        .to_string()
+        .or_else(|_| wrong(format!("a name that is {HALF}")))
 }
 
 /// A value that is written member by member: no function, no instance of a class.

@@ -6,11 +6,16 @@
 //! * A number or string that JavaScript would write in another way (`1.0`, `1e2`) is written as it stood if it goes where it was: under
 //!   the same name. A number may go anywhere if its value was written in one way only.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
-use rquickjs::{Ctx, Function, Object, Persistent, String as JsString, Value, object::Property};
+use rquickjs::{Ctx, Error, Exception, Function, Object, Persistent, String as JsString, Value, object::Property};
 use serde_json::value::RawValue;
 
+use super::engine::Watch;
 use crate::couch::Fields;
 
 /// The largest integer up to which all are numbers of JavaScript.
@@ -42,19 +47,19 @@ pub struct Held {
     pub texts: Vec<Box<RawValue>>,
     /// The members that these are, or are within.
     names: Vec<Box<str>>,
-    /// Numbers and strings that JavaScript would write in another way.
-    odd: Vec<Odd>,
+    /// Bytes that there is room for. What is looked into at every depth is held once for each.
+    room: usize,
+    /// Numbers and strings that JavaScript would write in another way, by what it would write.
+    odd: HashMap<String, Odd>,
     /// All other numbers.
-    plain: Vec<u64>,
+    plain: HashSet<u64>,
 }
 
 struct Odd {
-    /// The member it is, or is within.
-    name: String,
-    /// What JavaScript would write.
-    canonical: String,
-    /// What stood there.
-    source: Box<str>,
+    /// What stood there, by the member it was, or was within.
+    sources: HashMap<String, Rc<str>>,
+    /// What stood there everywhere; none if it was written in several ways.
+    source: Option<Rc<str>>,
 }
 
 /// One call's documents.
@@ -62,6 +67,7 @@ pub struct Bridge<'js, 'a> {
     pub ctx: &'a Ctx<'js>,
     pub tools: &'a Tools<Persistent<Function<'static>>>,
     pub held: &'a RefCell<Held>,
+    pub watch: &'a Watch,
 }
 
 impl<'js> Tools<Function<'js>> {
@@ -98,22 +104,25 @@ impl Tools<Persistent<Function<'static>>> {
 impl Held {
     /// How a number or string is written that JavaScript writes `canonical`.
     pub fn spelled(&self, name: &str, canonical: &str, number: Option<f64>) -> Option<&str> {
-        let same = || self.odd.iter().filter(|odd| odd.canonical == canonical);
-        if let Some(odd) = same().find(|odd| odd.name == name) {
-            return Some(&odd.source);
+        let odd = self.odd.get(canonical)?;
+        if let Some(source) = odd.sources.get(name) {
+            return Some(source);
         }
-        let first = &same().next()?.source;
         let is_plain = self.plain.contains(&number?.to_bits());
-        (!is_plain && same().all(|odd| odd.source == *first)).then_some(&**first)
+        odd.source.as_deref().filter(|_| !is_plain)
     }
 
     fn note(&mut self, name: &str, canonical: String, source: &str) {
-        if canonical != source {
-            self.odd.push(Odd {
-                name: name.to_owned(),
-                canonical,
-                source: source.into(),
-            });
+        let source: Rc<str> = source.into();
+        let odd = self.odd.entry(canonical).or_insert_with(|| Odd {
+            sources: HashMap::new(),
+            source: Some(source.clone()),
+        });
+        if odd.source.as_ref() != Some(&source) {
+            odd.source = None;
+        }
+        if !odd.sources.contains_key(name) {
+            odd.sources.insert(name.to_owned(), source);
         }
     }
 }
@@ -133,8 +142,21 @@ pub fn number(value: f64) -> String {
 }
 
 impl<'js, 'a> Bridge<'js, 'a> {
-    pub fn new(ctx: &'a Ctx<'js>, tools: &'a Tools<Persistent<Function<'static>>>, held: &'a RefCell<Held>) -> Self {
-        Self { ctx, tools, held }
+    /// `room`: bytes that may be held of documents.
+    pub fn new(
+        ctx: &'a Ctx<'js>,
+        tools: &'a Tools<Persistent<Function<'static>>>,
+        held: &'a RefCell<Held>,
+        watch: &'a Watch,
+        room: usize,
+    ) -> Self {
+        held.borrow_mut().room = room;
+        Self {
+            ctx,
+            tools,
+            held,
+            watch,
+        }
     }
 
     /// Forgets the call's documents.
@@ -207,7 +229,8 @@ impl<'js> Reader<'js, '_> {
                 into.set(u32::try_from(n).unwrap_or(u32::MAX), self.value(&name, item)?)?;
             }
         } else {
-            let members: Members = serde_json::from_str(text.get()).unwrap_or_default();
+            let members: Members = serde_json::from_str(text.get())
+                .map_err(|_| Exception::throw_type(self.ctx, "an object has a name that is no text"))?;
             for (name, value) in &members.0 {
                 self.put(into, name, value)?;
             }
@@ -220,7 +243,7 @@ impl<'js> Reader<'js, '_> {
         let ctx = || self.ctx.clone();
         match text.as_bytes().first() {
             Some(b'{') | Some(b'[') => {
-                let n = self.held.borrow_mut().hold(name, value);
+                let n = self.held.borrow_mut().hold(name, value)?;
                 self.make.call((n, text.starts_with('[')))
             }
             Some(b'"') => self.string(name, text),
@@ -236,20 +259,19 @@ impl<'js> Reader<'js, '_> {
             let inner = &text[1..text.len() - 1];
             return Ok(JsString::from_str(self.ctx.clone(), inner)?.into_value());
         }
-        let (value, canonical) = match serde_json::from_str::<String>(text) {
-            Ok(string) => {
-                let canonical = serde_json::to_string(&string).unwrap_or_default();
-                (JsString::from_str(self.ctx.clone(), &string)?.into_value(), canonical)
+        let mut held = self.held.borrow_mut();
+        if let Ok(string) = serde_json::from_str::<String>(text) {
+            let canonical = serde_json::to_string(&string).unwrap_or_default();
+            if canonical != text {
+                held.note(name, canonical, text);
             }
-            // Half a surrogate pair is no string of Rust's, but one of JavaScript's.
-            Err(_) => {
-                let value = self.ctx.json_parse(text)?;
-                let canonical = self.ctx.json_stringify(value.clone())?;
-                let canonical = canonical.map(|text| text.to_string()).transpose()?;
-                (value, canonical.unwrap_or_default())
-            }
-        };
-        self.held.borrow_mut().note(name, canonical, text);
+            return Ok(JsString::from_str(self.ctx.clone(), &string)?.into_value());
+        }
+        // Half a surrogate pair is no string of Rust's, but one of JavaScript's: only how it stood there leads back.
+        let value = self.ctx.json_parse(text)?;
+        let canonical = self.ctx.json_stringify(value.clone())?;
+        let canonical = canonical.map(|text| text.to_string()).transpose()?;
+        held.note(name, canonical.unwrap_or_default(), text);
         Ok(value)
     }
 
@@ -257,7 +279,7 @@ impl<'js> Reader<'js, '_> {
         let is_integer = text != "-0" && !text.contains(['.', 'e', 'E']);
         let small = text.parse::<i64>().ok().filter(|n| is_integer && n.abs() <= SAFE);
         if let Some(n) = small {
-            self.held.borrow_mut().plain.push((n as f64).to_bits());
+            self.held.borrow_mut().plain.insert((n as f64).to_bits());
             return Ok(Value::new_number(self.ctx.clone(), n as f64));
         }
         if is_integer && text.len() <= DIGITS {
@@ -268,7 +290,7 @@ impl<'js> Reader<'js, '_> {
         let mut held = self.held.borrow_mut();
         let canonical = number(value);
         match canonical == text {
-            true => held.plain.push(value.to_bits()),
+            true => drop(held.plain.insert(value.to_bits())),
             false => held.note(name, canonical, text),
         }
         Ok(Value::new_number(self.ctx.clone(), value))
@@ -276,10 +298,11 @@ impl<'js> Reader<'js, '_> {
 }
 
 impl Held {
-    fn hold(&mut self, name: &str, value: &RawValue) -> usize {
+    fn hold(&mut self, name: &str, value: &RawValue) -> rquickjs::Result<usize> {
+        self.room = self.room.checked_sub(value.get().len()).ok_or(Error::Allocation)?;
         self.texts.push(value.to_owned());
         self.names.push(name.into());
-        self.texts.len() - 1
+        Ok(self.texts.len() - 1)
     }
 }
 

@@ -65,7 +65,7 @@ struct Realm {
 
 /// Tells a call that takes too long.
 #[derive(Default)]
-struct Watch {
+pub struct Watch {
     limit: Cell<Duration>,
     /// When the engine first asked. The clock is a system call, which short calls are spared.
     since: Cell<Option<Duration>>,
@@ -79,8 +79,8 @@ impl Watch {
         self.has_struck.set(false);
     }
 
-    /// Asked by the engine after every few thousand of its steps.
-    fn strikes(&self) -> bool {
+    /// Asked by the engine, and by what reads its answers, after every few thousand steps.
+    pub fn strikes(&self) -> bool {
         let now = clock_gettime(ClockId::ThreadCPUTime);
         let now = Duration::try_from(now).unwrap_or_default();
         let since = self.since.get().unwrap_or(now);
@@ -239,7 +239,7 @@ impl Realm {
                         function
                     }
                 };
-                let bridge = Bridge::new(&ctx, tools, held);
+                let bridge = Bridge::new(&ctx, tools, held, watch, memory);
                 let ran = run(&ctx, &function, &bridge);
                 bridge.forget()?;
                 ran

@@ -2,7 +2,8 @@
 // Answers the tools of the bridge. `fill` reads a value that was not needed before into an empty object or array.
 (function (fill) {
   'use strict';
-  const { ownKeys, getPrototypeOf, setPrototypeOf, getOwnPropertyDescriptor, defineProperty, deleteProperty, apply, construct } =
+  const { ownKeys, getPrototypeOf, setPrototypeOf, getOwnPropertyDescriptor, defineProperty, deleteProperty, preventExtensions, apply,
+    construct } =
     Reflect;
   const { freeze } = Object;
   const NativeProxy = Proxy;
@@ -146,7 +147,13 @@
   const origin = (value) => origins.get(value);
   const forget = () => origins.clear();
 
+  // Their members are as they were given already.
+  const close = (documents) => {
+    for (const name of ownKeys(documents)) preventExtensions(documents[name]);
+  };
   const link = (functions, imports) => (way, docs, existing, key) => {
+    close(docs);
+    close(existing);
     const modules = [];
     for (let n = 0; n < functions.length; n++) {
       const from = imports[n];

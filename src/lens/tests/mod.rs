@@ -125,6 +125,56 @@ fn a_chain_of_operations_on_one_field_keeps_what_the_target_knew() {
 }
 
 #[test]
+fn of_an_empty_part_scripts_make_nothing_as_steps_do() {
+    let yaml = "{ old: todo-item@1, new: [todo-item@2, todo-item-status@1], script: a.js,
+        parts: { todo-item-status@1: { default: {}, empty: delete } },
+        examples: [{ name: none, way: up, old: { todo-item@1: {} }, new: { todo-item-status@1: null } }] }";
+    let text = "const part = 'todo-item-status@1';
+        export const up = (docs) => { const { status } = docs['todo-item@1']; return { 'todo-item@2': {}, [part]: { status } } };
+        export const down = (docs) => ({ 'todo-item@1': docs[part] });";
+    let script = crate::script::Script::load("a.js", &|_| Ok(text.to_owned()), Default::default()).unwrap();
+    let file = serde_saphyr::from_str::<LensFile>(yaml).unwrap();
+    let lens = file.compile_with(&look_up, Some(script)).unwrap();
+    assert_eq!(lens.run_examples(), []);
+    let made = |source: &str, old: Option<&str>| {
+        let (source, old) = (fields(source), old.map(fields));
+        let put = Put {
+            to: Up,
+            target: S,
+            key: "k",
+            sources: &[Some(&source)],
+            old: old.as_ref(),
+        };
+        lens.put(&put).unwrap().document()
+    };
+    assert!(made("{}", None).is_none());
+    assert!(made("{}", Some(r#"{"status":1}"#)).is_none());
+    assert!(made(r#"{"status":1}"#, None).is_some());
+    assert!(
+        made("{}", Some(r#"{"schema":"todo-item-status","version":1}"#)).is_some(),
+        "it says the same already"
+    );
+}
+
+#[test]
+fn a_text_of_a_number_that_couchdb_does_not_take_is_none() {
+    let lens = compile(
+        "{ old: todo-item@1, new: todo-item@2, steps: [{ convert: { field: size, cast: { old: string, new: number } } }] }",
+    )
+    .unwrap();
+    let source = fields(r#"{"size":"1e400"}"#);
+    let error = made(&lens, Up, T2, &[Some(&source)], None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"`size` is "1e400", for which the lens has no value on the new side"#
+    );
+    assert_eq!(
+        put(&lens, Up, T2, &[&fields(r#"{"size":"1e300"}"#)], None),
+        r#"{"size":1e300}"#
+    );
+}
+
+#[test]
 fn every_flaw_is_told_at_once() {
     let flaws = compile(
         "{old: todo-item@1, new: [todo-item@9, todo-item-status@1], steps: [{rename: {from: _id, to: version}}, \

@@ -4,10 +4,10 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::json;
 
 use super::{
-    apps::{App, kinds},
+    apps::{App, Kind, kinds},
     couch_model::Db,
 };
-use crate::couch::Rev;
+use crate::{couch::Rev, schema::Registry};
 
 const HASHES: [&str; 7] = ["0", "4", "8", "c", "f", "x", "A b/"];
 
@@ -27,6 +27,59 @@ fn rev(generation: u64, hash: usize, id: usize, is_shared: bool) -> Rev {
         }
         odd => Rev::new(generation, odd),
     }
+}
+
+/// Each of two edits alone fits the merged document's class, and both together do not.
+#[test]
+fn what_is_joined_has_to_fit_its_class() {
+    let mut app = App::new(Kind::Merge);
+    let classes = app.registry.classes().map(|(_, class)| {
+        let both =
+            json!({"properties": {"title": {"const": "b"}, "street": {"const": "b"}}, "required": ["title", "street"]});
+        let definition = if class.name.schema.starts_with("contact") {
+            json!({"not": both})
+        } else {
+            json!({})
+        };
+        class.clone().with_definition(definition).unwrap()
+    });
+    app.registry = Registry::new(classes.collect(), app.registry.steps().to_vec()).unwrap();
+    let [person, address, contact] = [0, 1, 2].map(|n| app.ids[n].clone());
+    let edit = |db: &mut Db, id: &str, n: u64, text: &str| {
+        let path = db
+            .tree(id)
+            .winner()
+            .map(|winner| db.tree(id).path(&winner))
+            .unwrap_or_default();
+        let rev = Rev::new(path.len() as u64 + 1, &format!("{n:04x}{}", "7".repeat(28)));
+        db.write(id, &[&[rev], &*path].concat(), Some(text.to_owned()));
+    };
+    let mut db = Db::default();
+    edit(&mut db, &person, 1, r#"{"title":"a"}"#);
+    edit(&mut db, &address, 2, r#"{"street":"a"}"#);
+    db.reconcile(&app);
+    // Two proxies, each of which has seen one of the edits.
+    let (mut left, mut right) = (db.clone(), db.clone());
+    edit(&mut left, &person, 3, r#"{"title":"b"}"#);
+    edit(&mut right, &address, 4, r#"{"street":"b"}"#);
+    for one in [&mut left, &mut right] {
+        one.reconcile(&app);
+        one.replicate_to(&mut db, &app.all());
+    }
+    assert_eq!(db.live(&contact), 2);
+    let outcome = db.missing(&app);
+    assert!(
+        outcome.refusals.iter().any(|refusal| refusal.target == contact),
+        "{outcome:#?}"
+    );
+    db.land(&outcome.writes);
+    let shown = db.shown(&contact).unwrap();
+    assert!(shown["title"] == "a" || shown["street"] == "a", "{db:#?}");
+    assert!(!db.reconcile(&app), "it comes to rest");
+    // The next edit that fits is carried.
+    edit(&mut db, &address, 5, r#"{"street":"c"}"#);
+    db.reconcile(&app);
+    assert_eq!(db.shown(&contact).unwrap()["street"], "c", "{db:#?}");
 }
 
 proptest! {

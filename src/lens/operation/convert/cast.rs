@@ -39,8 +39,10 @@ impl Type {
     }
 }
 
+/// Numbers beyond `f64` are JSON, but CouchDB does not take them.
 fn json(text: &str) -> Option<Box<RawValue>> {
-    RawValue::from_string(text.to_owned()).ok()
+    let value = RawValue::from_string(text.to_owned()).ok()?;
+    serde_json::from_str::<serde_json::Value>(text).is_ok().then_some(value)
 }
 
 impl Mapping for Cast {

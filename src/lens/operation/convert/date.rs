@@ -74,7 +74,7 @@ impl Format {
                 zoned.ok().or_else(|| in_utc(text.parse::<DateTime>().ok()?))
             }
             Format::Since(unit) => {
-                let number = Decimal::from_str_exact(value.get()).ok()?;
+                let number = super::units::decimal(value.get())?;
                 let nanoseconds = number.checked_mul(Decimal::try_from_i128_with_scale(*unit, 0).ok()?)?;
                 Timestamp::from_nanosecond(nanoseconds.trunc().to_i128()?).ok()
             }
@@ -146,6 +146,7 @@ mod tests {
             ("seconds", "iso", "1772366400", r#""2026-03-01T12:00:00.000Z""#),
             ("seconds", "iso", "-0.000001", r#""1969-12-31T23:59:59.999999Z""#),
             ("seconds", "milliseconds", "-1.5", "-1500"),
+            ("seconds", "milliseconds", "1.7723664e+9", "1772366400000"),
             ("iso", "%d.%m.%Y", r#""2026-03-01T12:00:00Z""#, r#""01.03.2026""#),
             ("%d.%m.%Y", "iso", r#""01.03.2026""#, r#""2026-03-01T00:00:00.000Z""#),
             (

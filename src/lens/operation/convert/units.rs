@@ -64,7 +64,7 @@ impl Units {
 }
 
 /// A number as JSON writes it, exactly; none if it has more than 28 digits.
-fn decimal(text: &str) -> Option<Decimal> {
+pub fn decimal(text: &str) -> Option<Decimal> {
     if text.contains(['e', 'E']) {
         Decimal::from_scientific(text).ok()
     } else {
