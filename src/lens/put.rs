@@ -1,7 +1,7 @@
 //! Crossing a lens.
 
 use super::{Lens, Made, PRIMARY, Put, PutError, operation::Crossing, sequence::State};
-use crate::{couch::Fields, schema::ClassId};
+use crate::couch::Fields;
 
 impl Lens {
     /// Makes one document of those on the other side.
