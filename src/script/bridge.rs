@@ -162,7 +162,8 @@ impl<'js, 'a> Bridge<'js, 'a> {
         };
         let document = Object::new(self.ctx.clone())?;
         for (name, value) in fields.iter() {
-            reader.put(&document, name, value)?;
+            // Defined, not assigned: `__proto__` is a name like others.
+            document.prop(name, Property::from(reader.value(name, value)?).enumerable())?;
         }
         documents.set(class, document)
     }
@@ -192,11 +193,6 @@ struct Reader<'js, 'a> {
 }
 
 impl<'js> Reader<'js, '_> {
-    fn put(&self, object: &Object<'js>, name: &str, value: &RawValue) -> rquickjs::Result<()> {
-        // Defined, not assigned: `__proto__` is a name like others.
-        object.prop(name, Property::from(self.value(name, value)?).enumerable())
-    }
-
     fn fill(&self, n: usize, into: &Object<'js>) -> rquickjs::Result<()> {
         let text = self.held.borrow().texts.get(n).cloned();
         let Some(text) = text else { return Ok(()) };
@@ -209,7 +205,9 @@ impl<'js> Reader<'js, '_> {
         } else {
             let members: Members = serde_json::from_str(text.get()).unwrap_or_default();
             for (name, value) in &members.0 {
-                self.put(into, name, value)?;
+                // A name may stand there twice.
+                let property = Property::from(self.value(name, value)?).enumerable().configurable();
+                into.prop(name.as_ref(), property)?;
             }
         }
         Ok(())

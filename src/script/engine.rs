@@ -289,26 +289,25 @@ fn told<T>(script: &Inner, watch: &Watch, error: CaughtError) -> Ended<T> {
         CaughtError::Value(value) => (format!("throws {}", shown(value)), String::new()),
         CaughtError::Error(error) => (error.to_string(), String::new()),
     };
+    // Without memory for an error the engine throws null.
     let is_null = matches!(&error, CaughtError::Value(value) if value.is_null());
     let Limits { time, memory } = script.limits;
-    let is_out_of_memory =
-        is_null || what.contains("out of memory") || matches!(error, CaughtError::Error(rquickjs::Error::Allocation));
-    let is_too_deep = what.contains("Maximum call stack size exceeded") || what.contains("stack overflow");
+    let ran_out_of_memory = is_null || what.starts_with("InternalError: out of memory");
     let limit = if watch.has_struck.get() {
-        Some(format!(
-            "takes longer than {} ms: does a loop not end?",
-            time.as_millis()
-        ))
-    } else if is_out_of_memory {
+        let time = time.as_millis();
+        Some(format!("takes longer than {time} ms: does a loop not end?"))
+    } else if is_null {
+        Some(format!("throws null, or takes more than {} MB of memory", memory >> 20))
+    } else if ran_out_of_memory {
         Some(format!("takes more than {} MB of memory", memory >> 20))
-    } else if is_too_deep {
+    } else if what.starts_with("RangeError: Maximum call stack size exceeded") {
         Some("calls itself too deep".to_owned())
     } else {
         None
     };
     Ended {
         is_spoiled: limit.is_some(),
-        ran_out_of_memory: is_out_of_memory,
+        ran_out_of_memory,
         result: Err(Fault::traced(script, &stack, limit.unwrap_or(what))),
     }
 }
