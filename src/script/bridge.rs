@@ -48,6 +48,18 @@ pub struct Held {
     plain: Vec<u64>,
 }
 
+/// The fields that a script was given, with the values it saw.
+#[derive(Default)]
+pub struct Given<'js, 'd>(Vec<(&'d str, Value<'js>, &'d RawValue)>);
+
+impl<'js, 'd> Given<'js, 'd> {
+    /// The text of a field that is as it was given.
+    pub fn text(&self, name: &str, value: &Value<'js>) -> Option<&'d RawValue> {
+        let same = |(n, v, _): &&(&str, Value<'js>, &RawValue)| *n == name && v == value;
+        self.0.iter().find(same).map(|(_, _, text)| *text)
+    }
+}
+
 struct Odd {
     /// The member it is, or is within.
     name: String,
@@ -151,7 +163,13 @@ impl<'js, 'a> Bridge<'js, 'a> {
     }
 
     /// Puts a document among those that a script is shown.
-    pub fn give(&self, documents: &Object<'js>, class: &str, fields: &Fields) -> rquickjs::Result<()> {
+    pub fn give<'d>(
+        &self,
+        given: &mut Given<'js, 'd>,
+        documents: &Object<'js>,
+        class: &str,
+        fields: &'d Fields,
+    ) -> rquickjs::Result<()> {
         let make = self.tools.make.clone().restore(self.ctx)?;
         let bigint = self.tools.bigint.clone().restore(self.ctx)?;
         let reader = Reader {
@@ -161,9 +179,11 @@ impl<'js, 'a> Bridge<'js, 'a> {
             held: self.held,
         };
         let document = Object::new(self.ctx.clone())?;
-        for (name, value) in fields.iter() {
+        for (name, text) in fields.iter() {
+            let value = reader.value(name, text)?;
+            given.0.push((name, value.clone(), text));
             // Defined, not assigned: `__proto__` is a name like others.
-            document.prop(name, Property::from(reader.value(name, value)?).enumerable())?;
+            document.prop(name, Property::from(value).enumerable())?;
         }
         documents.set(class, document)
     }

@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::{
     Answer, Call, Fault, Inner, Limits,
     answer::Wrong,
-    bridge::{Bridge, Held, Tools},
+    bridge::{Bridge, Given, Held, Tools},
 };
 use crate::schema::Direction;
 
@@ -174,20 +174,21 @@ impl Realm {
     fn call(&mut self, script: &Inner, call: &Call) -> Ended<Answer> {
         let limit = script.limits.memory;
         let mut ended = self.run(script, |ctx, function, bridge| {
+            let mut given = Given::default();
             let docs = Object::new(ctx.clone())?;
             for (class, fields) in call.docs {
-                bridge.give(&docs, class, fields)?;
+                bridge.give(&mut given, &docs, class, fields)?;
             }
             let existing = Object::new(ctx.clone())?;
             if let Some(fields) = call.existing {
-                bridge.give(&existing, call.target, fields)?;
+                bridge.give(&mut given, &existing, call.target, fields)?;
             }
             let way = match call.way {
                 Direction::Up => "up",
                 Direction::Down => "down",
             };
             let answer: Value = function.call((way, docs, existing, call.key))?;
-            match bridge.take(way, &answer, call.target, limit) {
+            match bridge.take(&given, way, &answer, call.target, limit) {
                 Ok(answer) => Ok(Ok(answer)),
                 Err(Wrong::Said(what)) => Ok(Err(what)),
                 Err(Wrong::Engine(error)) => Err(error),
