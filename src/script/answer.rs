@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Answer,
-    bridge::{Bridge, Held, number},
+    bridge::{Bridge, Given, Held, number},
 };
 use crate::couch::Fields;
 
@@ -42,7 +42,14 @@ fn wrong<T>(what: impl Into<String>) -> Taken<T> {
 
 impl<'js> Bridge<'js, '_> {
     /// Reads the answer of `way`. `limit`: bytes that a document may take.
-    pub fn take(&self, way: &str, answer: &Value<'js>, target: &str, limit: usize) -> Taken<Answer> {
+    pub fn take(
+        &self,
+        given: &Given<'js, '_>,
+        way: &str,
+        answer: &Value<'js>,
+        target: &str,
+        limit: usize,
+    ) -> Taken<Answer> {
         if answer.is_null() {
             return Ok(Answer::NotReady);
         }
@@ -85,6 +92,7 @@ impl<'js> Bridge<'js, '_> {
         drop(held);
         let mut writer = Writer {
             bridge: self,
+            given,
             origin,
             limit,
             length: 0,
@@ -100,8 +108,9 @@ impl<'js> Bridge<'js, '_> {
     }
 }
 
-struct Writer<'js, 'a, 'b> {
+struct Writer<'js, 'a, 'b, 'd> {
     bridge: &'a Bridge<'js, 'b>,
+    given: &'a Given<'js, 'd>,
     /// Tells what is passed on as it was given; none if nothing was given that could be.
     origin: Option<Function<'js>>,
     /// Bytes that are left.
@@ -110,7 +119,7 @@ struct Writer<'js, 'a, 'b> {
     steps: usize,
 }
 
-impl<'js> Writer<'js, '_, '_> {
+impl<'js> Writer<'js, '_, '_, '_> {
     fn document(&mut self, document: &Value<'js>) -> Taken<Fields> {
         let Some(object) = plain(document) else {
             return wrong(format!("{} instead of an object", kind(document)));
@@ -134,6 +143,10 @@ impl<'js> Writer<'js, '_, '_> {
     }
 
     fn field(&mut self, name: &str, value: &Value<'js>) -> Taken<Box<RawValue>> {
+        if let Some(text) = self.given.text(name, value) {
+            self.length += text.get().len();
+            return Ok(text.to_owned());
+        }
         if let Some(n) = self.known(value)? {
             let held = self.bridge.held.borrow();
             self.length += held.texts[n].get().len();

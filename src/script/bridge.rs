@@ -55,6 +55,18 @@ pub struct Held {
     plain: HashSet<u64>,
 }
 
+/// The fields that a script was given, with the values it saw.
+#[derive(Default)]
+pub struct Given<'js, 'd>(Vec<(&'d str, Value<'js>, &'d RawValue)>);
+
+impl<'js, 'd> Given<'js, 'd> {
+    /// The text of a field that is as it was given.
+    pub fn text(&self, name: &str, value: &Value<'js>) -> Option<&'d RawValue> {
+        let same = |(n, v, _): &&(&str, Value<'js>, &RawValue)| *n == name && v == value;
+        self.0.iter().find(same).map(|(_, _, text)| *text)
+    }
+}
+
 struct Odd {
     /// What stood there, by the member it was, or was within.
     sources: HashMap<String, Rc<str>>,
@@ -173,7 +185,13 @@ impl<'js, 'a> Bridge<'js, 'a> {
     }
 
     /// Puts a document among those that a script is shown.
-    pub fn give(&self, documents: &Object<'js>, class: &str, fields: &Fields) -> rquickjs::Result<()> {
+    pub fn give<'d>(
+        &self,
+        given: &mut Given<'js, 'd>,
+        documents: &Object<'js>,
+        class: &str,
+        fields: &'d Fields,
+    ) -> rquickjs::Result<()> {
         let make = self.tools.make.clone().restore(self.ctx)?;
         let bigint = self.tools.bigint.clone().restore(self.ctx)?;
         let reader = Reader {
@@ -183,8 +201,11 @@ impl<'js, 'a> Bridge<'js, 'a> {
             held: self.held,
         };
         let document = Object::new(self.ctx.clone())?;
-        for (name, value) in fields.iter() {
-            reader.put(&document, name, value)?;
+        for (name, text) in fields.iter() {
+            let value = reader.value(name, text)?;
+            given.0.push((name, value.clone(), text));
+            // Defined, not assigned: `__proto__` is a name like others.
+            document.prop(name, Property::from(value).enumerable())?;
         }
         documents.set(class, document)
     }
@@ -214,11 +235,6 @@ struct Reader<'js, 'a> {
 }
 
 impl<'js> Reader<'js, '_> {
-    fn put(&self, object: &Object<'js>, name: &str, value: &RawValue) -> rquickjs::Result<()> {
-        // Defined, not assigned: `__proto__` is a name like others.
-        object.prop(name, Property::from(self.value(name, value)?).enumerable())
-    }
-
     fn fill(&self, n: usize, into: &Object<'js>) -> rquickjs::Result<()> {
         let text = self.held.borrow().texts.get(n).cloned();
         let Some(text) = text else { return Ok(()) };
@@ -232,7 +248,9 @@ impl<'js> Reader<'js, '_> {
             let members: Members = serde_json::from_str(text.get())
                 .map_err(|_| Exception::throw_type(self.ctx, "an object has a name that is no text"))?;
             for (name, value) in &members.0 {
-                self.put(into, name, value)?;
+                // A name may stand there twice.
+                let property = Property::from(self.value(name, value)?).enumerable().configurable();
+                into.prop(name.as_ref(), property)?;
             }
         }
         Ok(())

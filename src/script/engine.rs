@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::{
     Answer, Call, Fault, Inner, Limits,
     answer::Wrong,
-    bridge::{Bridge, Held, Tools},
+    bridge::{Bridge, Given, Held, Tools},
 };
 use crate::schema::Direction;
 
@@ -174,20 +174,21 @@ impl Realm {
     fn call(&mut self, script: &Inner, call: &Call) -> Ended<Answer> {
         let limit = script.limits.memory;
         let mut ended = self.run(script, |ctx, function, bridge| {
+            let mut given = Given::default();
             let docs = Object::new(ctx.clone())?;
             for (class, fields) in call.docs {
-                bridge.give(&docs, class, fields)?;
+                bridge.give(&mut given, &docs, class, fields)?;
             }
             let existing = Object::new(ctx.clone())?;
             if let Some(fields) = call.existing {
-                bridge.give(&existing, call.target, fields)?;
+                bridge.give(&mut given, &existing, call.target, fields)?;
             }
             let way = match call.way {
                 Direction::Up => "up",
                 Direction::Down => "down",
             };
             let answer: Value = function.call((way, docs, existing, call.key))?;
-            match bridge.take(way, &answer, call.target, limit) {
+            match bridge.take(&given, way, &answer, call.target, limit) {
                 Ok(answer) => Ok(Ok(answer)),
                 Err(Wrong::Said(what)) => Ok(Err(what)),
                 Err(Wrong::Engine(error)) => Err(error),
@@ -289,26 +290,25 @@ fn told<T>(script: &Inner, watch: &Watch, error: CaughtError) -> Ended<T> {
         CaughtError::Value(value) => (format!("throws {}", shown(value)), String::new()),
         CaughtError::Error(error) => (error.to_string(), String::new()),
     };
+    // Without memory for an error the engine throws null.
     let is_null = matches!(&error, CaughtError::Value(value) if value.is_null());
     let Limits { time, memory } = script.limits;
-    let is_out_of_memory =
-        is_null || what.contains("out of memory") || matches!(error, CaughtError::Error(rquickjs::Error::Allocation));
-    let is_too_deep = what.contains("Maximum call stack size exceeded") || what.contains("stack overflow");
+    let ran_out_of_memory = is_null || what.starts_with("InternalError: out of memory");
     let limit = if watch.has_struck.get() {
-        Some(format!(
-            "takes longer than {} ms: does a loop not end?",
-            time.as_millis()
-        ))
-    } else if is_out_of_memory {
+        let time = time.as_millis();
+        Some(format!("takes longer than {time} ms: does a loop not end?"))
+    } else if is_null {
+        Some(format!("throws null, or takes more than {} MB of memory", memory >> 20))
+    } else if ran_out_of_memory {
         Some(format!("takes more than {} MB of memory", memory >> 20))
-    } else if is_too_deep {
+    } else if what.starts_with("RangeError: Maximum call stack size exceeded") {
         Some("calls itself too deep".to_owned())
     } else {
         None
     };
     Ended {
         is_spoiled: limit.is_some(),
-        ran_out_of_memory: is_out_of_memory,
+        ran_out_of_memory,
         result: Err(Fault::traced(script, &stack, limit.unwrap_or(what))),
     }
 }

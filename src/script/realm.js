@@ -47,7 +47,7 @@
     if (/^toLocale|^to(Date|Time)String$|^[gs]etYear$/.test(name)) deleteProperty(dates, name);
   }
   hide(dates, 'getTimezoneOffset', function getTimezoneOffset() {
-    return this.getTime() * 0;
+    return this.getTime() * 0 + 0;
   });
   hide(dates, 'toString', dates.toUTCString);
   hide(globalThis, 'Date', UtcDate);
@@ -57,12 +57,12 @@
   const makers = [function () {}, function* () {}, async function () {}, async function* () {}];
   for (const maker of makers) {
     const prototype = getPrototypeOf(maker);
-    const maker_ = function Function() {
+    const refusing = function Function() {
       refuse(noCode);
     };
-    maker_.prototype = prototype;
-    hide(prototype, 'constructor', maker_);
-    if (maker === makers[0]) hide(globalThis, 'Function', maker_);
+    refusing.prototype = prototype;
+    hide(prototype, 'constructor', refusing);
+    if (maker === makers[0]) hide(globalThis, 'Function', refusing);
   }
 
   deleteProperty(Math, 'random');
@@ -81,20 +81,19 @@
 
   // Lists of a length that nobody has filled keep the engine busy where it cannot be interrupted.
   const LONGEST = 1e6;
-  for (const prototype of [Array.prototype]) {
-    for (const name of ownKeys(prototype)) {
-      const method = prototype[name];
-      if (typeof method !== 'function' || /^(constructor|at|entries|keys|values|push|pop|toString)$/.test(String(name))) continue;
-      if (typeof name !== 'string') continue;
-      const guarded = {
-        [name](...given) {
-          if (this.length > LONGEST) throw new RangeError(`a list of more than ${LONGEST} elements`);
-          return apply(method, this, given);
-        },
-      }[name];
-      hide(guarded, 'length', method.length);
-      hide(prototype, name, guarded);
-    }
+  const lists = Array.prototype;
+  for (const name of ownKeys(lists)) {
+    const method = lists[name];
+    if (typeof name !== 'string' || typeof method !== 'function') continue;
+    if (/^(constructor|at|entries|keys|values|push|pop|toString)$/.test(name)) continue;
+    const guarded = {
+      [name](...given) {
+        if (this.length > LONGEST) throw new RangeError(`a list of more than ${LONGEST} elements`);
+        return apply(method, this, given);
+      },
+    }[name];
+    hide(guarded, 'length', method.length);
+    hide(lists, name, guarded);
   }
 
   // What is assigned to an object whose prototype is frozen is still the object's own: `this.name = …` in an error of one's own.
