@@ -1,5 +1,5 @@
 //! `add` and `remove`: one side alone has a field. Where a target is there its own stays, even the lack of it; a new one gets the
-//! declared value.
+//! declared value, or lacks the field if it is optional.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::{
         PutError,
         file::Scope,
         raw,
-        shape::{Loss, Shape},
+        shape::{Loss, Presence, Shape},
         template::{Default, Template},
     },
     schema::{ClassName, Direction},
@@ -29,6 +29,9 @@ pub struct OnlyFile {
     value: Option<Value>,
     /// The same, made of other fields and the key.
     template: Option<String>,
+    /// New documents do not have it.
+    #[serde(default)]
+    optional: bool,
 }
 
 #[derive(Debug)]
@@ -36,16 +39,17 @@ struct Only {
     /// The direction in which the field arrives.
     arrives: Direction,
     field: String,
-    default: Default,
+    /// None: it is optional.
+    default: Option<Default>,
 }
 
 impl OnlyFile {
     pub(super) fn compile(&self, arrives: Direction, scope: &mut Scope) -> Option<Operation> {
         scope.field("field", &self.field);
-        let default = match (&self.value, &self.template) {
-            (Some(value), None) => Default::Constant(raw(value)),
-            (None, Some(template)) => match Template::new(template) {
-                Ok(template) => Default::Template(template),
+        let default = match (&self.value, &self.template, self.optional) {
+            (Some(value), None, false) => Some(Default::Constant(raw(value))),
+            (None, Some(template), false) => match Template::new(template) {
+                Ok(template) => Some(Default::Template(template)),
                 Err(what) => {
                     scope.flaw(
                         "template",
@@ -55,16 +59,23 @@ impl OnlyFile {
                     return None;
                 }
             },
-            (None, None) => {
+            (None, None, true) => None,
+            (None, None, false) => {
                 scope.flaw(
                     "",
                     format!("nothing says what `{}` is in new documents", self.field),
-                    "add a `value`, or a `template` like `{title} ({$key})`",
+                    "add a `value`, a `template` like `{title} ({$key})`, or `optional: true`",
                 );
                 return None;
             }
-            (Some(_), Some(_)) => {
-                scope.flaw("", "there are a `value` and a `template`", "take one of them out");
+            (value, template, _) => {
+                let given = [
+                    value.as_ref().map(|_| "`value`"),
+                    template.as_ref().map(|_| "`template`"),
+                    self.optional.then_some("`optional`"),
+                ];
+                let given: Vec<&str> = given.into_iter().flatten().collect();
+                scope.flaw("", format!("there are {}", given.join(" and ")), "keep one of them");
                 return None;
             }
         };
@@ -79,11 +90,12 @@ impl OnlyFile {
 
 impl Edit for Only {
     fn put(&self, at: Crossing, here: &mut Fields, known: Option<&Fields>) -> Result<(), PutError> {
-        if known.is_none() && self.arrives == at.to {
-            let value = self.default.value(at, here);
-            here.set(&self.field, value);
-        } else {
-            keep(here, known, &self.field);
+        match &self.default {
+            Some(default) if known.is_none() && self.arrives == at.to => {
+                let value = default.value(at, here);
+                here.set(&self.field, value);
+            }
+            _ => keep(here, known, &self.field),
         }
         Ok(())
     }
@@ -91,7 +103,8 @@ impl Edit for Only {
     fn outline(&self, to: Direction, here: &mut Shape, losses: &mut Vec<Loss>) {
         here.end(&self.field, to != self.arrives, losses);
         if to == self.arrives {
-            here.fields.insert(self.field.clone(), self.default.presence());
+            let presence = self.default.as_ref().map_or_else(Presence::default, Default::presence);
+            here.fields.insert(self.field.clone(), presence);
         }
     }
 
@@ -100,6 +113,6 @@ impl Edit for Only {
     }
 
     fn reads(&self) -> Vec<&str> {
-        self.default.reads()
+        self.default.as_ref().map_or_else(Vec::new, Default::reads)
     }
 }

@@ -151,6 +151,7 @@ fn step(lawful: Lawful, is_nested: bool, depth: u32) -> BoxedStrategy<Value> {
         prop_oneof![
             (name(), scalar()).prop_map(|(field, value)| json!({"field": field, "value": value})),
             (name(), name()).prop_map(|(field, of)| json!({"field": field, "template": format!("{{{of}}}-{{$key}}")})),
+            name().prop_map(|field| json!({"field": field, "optional": true})),
         ]
     };
     let removed = match lawful {
