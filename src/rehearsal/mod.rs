@@ -47,8 +47,10 @@ pub struct Stuck {
 pub type Sent = (ClassId, Option<Fields>);
 
 impl<'a> Rehearsal<'a> {
-    /// An entity without any document: that of `class` under `key`.
+    /// An entity without any document: that of `class` under `key`, which says nothing for a class of one document.
     pub fn new(registry: &'a Registry, lenses: &'a [Lens], class: ClassId, key: &str) -> Result<Self, Unfit> {
+        let is_keyed = registry.class(class).pattern.is_keyed();
+        let key = if is_keyed { key } else { "" };
         let Some(entity) = Entity::new(registry, class, key) else {
             return Err(match registry.entity(class) {
                 [_] => Unfit::Alone(registry.class(class).name.to_string()),
