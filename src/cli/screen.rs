@@ -8,7 +8,7 @@ use std::{
 use chesterfield::{
     config::{Config, UpstreamConfig},
     proxy::Undeclared,
-    schema::{ClassId, Moment},
+    schema::Moment,
 };
 
 /// The whole screen.
@@ -100,8 +100,6 @@ impl Screen<'_> {
 impl Display for Served<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let schemas = &self.0.schemas;
-        let name = |class: &ClassId| schemas.registry.class(*class).name.to_string();
-        let names = |classes: &[ClassId]| classes.iter().map(name).collect::<Vec<_>>().join(" + ");
         let classes: Vec<String> = schemas
             .registry
             .classes()
@@ -109,9 +107,7 @@ impl Display for Served<'_> {
             .collect();
         row(f, "classes", &wrapped(&classes))?;
         let steps = schemas.registry.steps().iter();
-        let lenses: Vec<String> = steps
-            .map(|step| format!("{} <-> {}", names(&step.old), names(&step.new)))
-            .collect();
+        let lenses: Vec<String> = steps.map(|step| schemas.registry.tells(step)).collect();
         row(f, "lenses", &lenses)?;
         let apps = schemas.apps.iter().map(|app| {
             let dependencies = app.manifest.dependencies.iter();

@@ -195,8 +195,6 @@ impl Schemas {
 
     /// Each lens with what it ties, and the text of its file; of a script that of all that lies beside it.
     fn lens_texts(&self) -> impl Iterator<Item = (usize, String, String)> {
-        let name = |class: &ClassId| self.registry.class(*class).name.to_string();
-        let names = move |classes: &[ClassId]| classes.iter().map(name).collect::<Vec<_>>().join(" + ");
         let steps = self.registry.steps().iter().enumerate();
         steps.map(move |(n, step)| {
             let file = Path::new(&self.files.lenses[n]);
@@ -204,7 +202,7 @@ impl Schemas {
             if self.lenses[n].is_script() {
                 text.extend(scripts(file.parent()));
             }
-            (n, format!("{} <-> {}", names(&step.old), names(&step.new)), text)
+            (n, self.registry.tells(step), text)
         })
     }
 

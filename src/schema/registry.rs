@@ -163,6 +163,18 @@ impl Registry {
         self.flows.get(step).copied().flatten()
     }
 
+    /// A step in words: `todo-item@1 <-> todo-item@2 + todo-item-status@1`, or `todo-item@2 ends`.
+    pub fn tells(&self, step: &Step) -> String {
+        let names = |classes: &[ClassId]| {
+            let names = classes.iter().map(|class| self.class(*class).name.to_string());
+            names.collect::<Vec<_>>().join(" + ")
+        };
+        if step.is_end() {
+            return format!("{} ends", names(&step.old));
+        }
+        format!("{} <-> {}", names(&step.old), names(&step.new))
+    }
+
     /// A step says that this class, or a newer one of its schema, has no successor.
     pub fn is_ended(&self, class: ClassId) -> bool {
         let name = &self.class(class).name;
