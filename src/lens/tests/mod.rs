@@ -125,6 +125,56 @@ fn a_chain_of_operations_on_one_field_keeps_what_the_target_knew() {
 }
 
 #[test]
+fn what_a_part_knows_is_kept_behind_a_condition_on_the_primary() {
+    let lens = compile(
+        "{old: todo-item@1, new: [todo-item@2, todo-item-status@1], parts: {todo-item-status@1: {default: {}}}, steps: [\
+         {when: {field: kind, is: task, steps: [{add: {in: todo-item-status@1, field: status, value: active}}]}}]}",
+    )
+    .unwrap();
+    let old = fields(r#"{"status":"blocked","note":1}"#);
+    let made = |kind: &str, old: Option<&Fields>| put(&lens, Up, S, &[&fields(kind)], old);
+    assert_eq!(made(r#"{"kind":"task"}"#, None), r#"{"status":"active"}"#);
+    assert_eq!(
+        made(r#"{"kind":"task"}"#, Some(&old)),
+        r#"{"note":1,"status":"blocked"}"#
+    );
+    assert_eq!(made(r#"{"kind":"call"}"#, None), "{}");
+}
+
+#[test]
+fn a_target_that_lacks_an_added_field_goes_on_without_it() {
+    let lens = compile("{old: todo-item@2, new: todo-item@3, steps: [{add: {field: group, value: none}}]}").unwrap();
+    let old = fields(r#"{"title":"a"}"#);
+    let again = put(&lens, Up, T3, &[&fields(r#"{"title":"b"}"#)], Some(&old));
+    assert_eq!(again, r#"{"title":"b"}"#);
+}
+
+#[test]
+fn a_nested_value_the_lens_does_not_know_is_named_with_its_place() {
+    let lens = compile(
+        "{old: todo-item@1, new: todo-item@2, steps: [{map: {field: tags, steps: [\
+         {within: {field: size, steps: [{convert: {field: ., values: [[1, 2]]}}]}}]}}]}",
+    )
+    .unwrap();
+    let source = fields(r#"{"tags":[{"size":1},{"size":3}]}"#);
+    let error = made(&lens, Up, T2, &[Some(&source)], None).unwrap_err();
+    assert_eq!(error.place(), "tags/1/size/.");
+}
+
+#[test]
+fn what_no_operation_touches_keeps_its_text_at_every_depth() {
+    let lens = compile(
+        "{old: todo-item@1, new: todo-item@2, steps: [{map: {field: l, steps: [{rename: {from: a, to: b}}]}}]}",
+    )
+    .unwrap();
+    let source = fields(r#"{"l":[{"_id":"x","a":1.0,"n":9007199254740993,"o":{"z": 1e2}}, 1.50]}"#);
+    assert_eq!(
+        put(&lens, Up, T2, &[&source], None),
+        r#"{"l":[{"_id":"x","b":1.0,"n":9007199254740993,"o":{"z": 1e2}},1.50]}"#
+    );
+}
+
+#[test]
 fn every_flaw_is_told_at_once() {
     let flaws = compile(
         "{old: todo-item@1, new: [todo-item@9, todo-item-status@1], steps: [{rename: {from: _id, to: version}}, \
