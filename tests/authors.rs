@@ -189,6 +189,17 @@ fn what_was_there_before_keeps_what_it_knows() {
     let v3 =
         r#"{"_id":"todo-item:milk:v:3","title":"Buy oat milk","schema":"todo-item","version":3,"group":"groceries"}"#;
     assert_eq!((code, told), (0, format!("{v3}\n")));
+    // A document that says no id is of the entity that is there before.
+    let before = r#"{"_id":"todo-item:milk:v:3","title":"Buy milk","group":"groceries"}
+        {"_id":"todo-item-status:milk:v:1","status":"blocked"}"#;
+    fs::write(&file, before).unwrap();
+    let v1 = r#"{"title":"Buy oat milk","isDone":false}"#;
+    let (code, told, _) = transform(&["todo-item@1", "todo-item@3", "--existing", existing], v1);
+    assert_eq!((code, told), (0, format!("{v3}\n")));
+    fs::write(&file, format!("{before} {}", before.replace("milk", "bread"))).unwrap();
+    let (code, _, complaint) = transform(&["todo-item@1", "todo-item@3", "--existing", existing], v1);
+    assert_eq!(code, 65);
+    assert!(complaint.contains("several entities"), "{complaint}");
 }
 
 #[test]

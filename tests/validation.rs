@@ -117,6 +117,27 @@ async fn a_document_that_does_not_fit_is_refused_however_it_is_sent() {
         proxy
             .ask_with("PUT", T1, &[related], parts(&with(todo(5), attached.clone())))
             .await,
+        // The boundary may stand in the document, too.
+        proxy
+            .ask_with("PUT", T1, &[related], parts(&with(todo(5), json!({"note": "--b"}))))
+            .await,
+        // These are JSON to CouchDB (measured on 3.5.0).
+        proxy
+            .ask_with(
+                "PUT",
+                T1,
+                &[("content-type", "Multipart/Related; boundary=b")],
+                bad.clone(),
+            )
+            .await,
+        proxy
+            .ask_with(
+                "PUT",
+                T1,
+                &[("content-type", "multipart/mixed; boundary=b")],
+                bad.clone(),
+            )
+            .await,
         proxy
             .ask("POST", "", with(todo(5), json!({"_id": T1})).to_string())
             .await,

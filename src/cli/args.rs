@@ -28,7 +28,8 @@ pub enum Command {
     /// Start the proxy, until it is told to stop.
     ///
     /// Reads the configuration and the schemas, says where it listens and what it serves, and passes requests on to the
-    /// upstream. It refuses to start on anything that `chesterfield check` finds.
+    /// upstream. It refuses to start on errors that `chesterfield check` finds in the files; warnings are logged. Laws and tests
+    /// are not tried.
     ///
     /// SIGTERM and Ctrl-C stop it: open requests may end first (`timeouts: drain`); a second signal does not wait.
     #[command(
@@ -81,7 +82,6 @@ pub enum Command {
     /// Where a version has its data in several documents, give all of them: a document says by its `_id`, or by `schema` and
     /// `version`, what it is; one that says nothing is taken for FROM.
     #[command(
-        verbatim_doc_comment,
         after_long_help = "Exit codes: 0 done, 64 the schemas, the configuration or the command line is wrong, 65 a document is none, or no lens can carry it."
     )]
     Transform {

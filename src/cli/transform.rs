@@ -1,6 +1,7 @@
 //! `chesterfield transform`
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Read},
     path::Path,
@@ -53,8 +54,16 @@ pub fn run(
             self::groups(&schemas, to.unwrap_or(from), &name, &text)?
         }
     };
+    let keys: BTreeSet<&str> = before.iter().filter_map(|before| before.key.as_deref()).collect();
     for group in groups {
-        let key = group.key.as_deref().unwrap_or(KEY);
+        let key = match &group.key {
+            Some(key) => key,
+            None if keys.len() > 1 => {
+                let what = "documents of several entities are there before: say by its `_id` which one is written";
+                return Err(Failure::Data(what.to_owned()));
+            }
+            None => keys.first().copied().unwrap_or(KEY),
+        };
         let unfit = |error| Failure::Data(format!("{error}"));
         let mut rehearsal = Rehearsal::new(&schemas.registry, &schemas.lenses, from, key).map_err(unfit)?;
         let all = || group.documents.iter().map(|(class, _)| *class).chain(to);
@@ -65,7 +74,7 @@ pub fn run(
         }
         for before in before
             .iter()
-            .filter(|before| before.key.is_none() || before.key == group.key)
+            .filter(|before| before.key.as_deref().is_none_or(|before| before == key))
         {
             rehearsal
                 .write(&before.documents)

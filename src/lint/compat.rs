@@ -176,11 +176,14 @@ impl Compared {
                 format!("`{name}` is required now: released apps do not write it"),
             );
         }
-        let is_known = |name: &&&str| {
-            new.get("properties")
-                .is_some_and(|properties| properties.get(**name).is_some())
+        let describes = |schema: &Map<String, Value>, name: &str| {
+            schema
+                .get("properties")
+                .is_some_and(|properties| properties.get(name).is_some())
         };
-        for name in was.difference(&is).filter(is_known) {
+        // A property that is gone is told there.
+        let is_gone = |name: &str| describes(old, name) && !describes(new, name);
+        for name in was.difference(&is).filter(|name| !is_gone(name)) {
             self.note(
                 Impact::Break,
                 &at,
@@ -354,6 +357,12 @@ mod tests {
         ] {
             assert_eq!(changed(pointer, value), (impact, at.to_owned()));
         }
+    }
+
+    #[test]
+    fn what_is_not_required_any_more_breaks_even_if_no_property_describes_it() {
+        let told = told(json!({"required": ["a"]}), json!({"properties": {}}));
+        assert_eq!(told, [(Impact::Break, "/required".to_owned())]);
     }
 
     #[test]

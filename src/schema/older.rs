@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 /// The dialect that such a schema is read as.
-const TODAY: &str = "https://json-schema.org/draft/2020-12/schema";
+pub const TODAY: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// Members whose value is a schema, or a list of them.
 const SCHEMAS: [&str; 14] = [

@@ -179,18 +179,32 @@ fn unnamed(definition: &Value) -> Option<&'static str> {
 }
 
 fn flaw(definition: &Value, error: &ValidationError<'_>) -> Flaw {
-    if let Kind::Referencing(_) = error.kind() {
-        let at = reference(definition, definition, "").unwrap_or_default();
+    let nowhere = match error.kind() {
+        Kind::Referencing(_) => reference(definition, definition, ""),
+        _ => None,
+    };
+    if let Some(at) = nowhere {
         let target = definition.pointer(&at).and_then(Value::as_str).unwrap_or_default();
         let what = format!("`{target}` is no place of this schema");
         let mend = "write the schema into `$defs` of this file, and refer to it by `#/$defs/…`: nothing else is read";
         return Flaw::new(at, what, mend);
     }
+    let declared = definition.get("$schema").and_then(Value::as_str);
+    // Nothing else that is referred to is left.
+    if let (Kind::Referencing(_), Some(draft)) = (error.kind(), declared) {
+        let mend = format!("write `{}` or that of an older draft, or take it out", older::TODAY);
+        return Flaw::new(
+            "/$schema",
+            format!("`{draft}` is no draft of JSON Schema that is known"),
+            mend,
+        );
+    }
     let at = error.instance_path().to_string();
-    let mend = if definition.get("$schema").is_some() {
-        "write what the draft in `$schema` allows here"
-    } else {
-        "write what draft 2020-12 allows here, or declare an older draft with `$schema`"
+    let mend = match declared {
+        // It is what the style of draft 3 is read as, too.
+        Some(older::TODAY) => "write what draft 2020-12 allows here",
+        Some(_) => "write what the draft in `$schema` allows here",
+        None => "write what draft 2020-12 allows here, or declare an older draft with `$schema`",
     };
     Flaw::new(at, format!("is no JSON Schema: {error}"), mend)
 }
@@ -353,9 +367,22 @@ mod tests {
                 json!({"additionalProperties": false, "properties": {"_id": {}, "schema": {}}}),
                 "/additionalProperties",
             ),
+            (
+                json!({"$schema": "https://example.com/mine", "required": ["a"]}),
+                "/$schema",
+            ),
         ] {
             assert_eq!(Validator::new(&schema).unwrap_err().at, at, "{schema}");
         }
+    }
+
+    #[test]
+    fn what_draft_3_allowed_and_is_not_read_is_not_asked_for() {
+        let schema = json!({"$schema": "http://json-schema.org/draft-03/schema#", "dependencies": {"a": "b"}});
+        assert_eq!(
+            Validator::new(&schema).unwrap_err().mend,
+            "write what draft 2020-12 allows here"
+        );
     }
 
     #[test]

@@ -14,12 +14,9 @@ use super::{
     super::{Answer, Call, Error, encoding::decompress, writes::room::Place},
     Unseen, Validate, Validating,
 };
-use crate::{
-    couch::route::is_multipart,
-    upstream::{
-        Body, BoxError,
-        body::{self, Peeked, ReadError, full},
-    },
+use crate::upstream::{
+    Body, BoxError,
+    body::{self, Peeked, ReadError, full},
 };
 
 /// The most that is read of a document whose length is not told, or of one in parts: CouchDB's default `max_document_size`.
@@ -80,22 +77,24 @@ async fn read(validating: &Validating, call: &mut Call) -> Result<(Bytes, Place)
     }
 }
 
-/// What stands between parts, if the document is the first of several.
+/// What stands between parts, if the document is the first of several. Whatever CouchDB does not call so it takes for JSON, and to the
+/// letter (measured on 3.5.0): `Multipart/Related` and `multipart/mixed` are.
 fn boundary(headers: &HeaderMap) -> Option<Vec<u8>> {
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .filter(|_| is_multipart(headers))?
-        .to_str()
-        .ok()?;
-    let given = kind.split(';').find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim())
-    })?;
+    let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?.trim_start();
+    let given = kind
+        .strip_prefix("multipart/related;")?
+        .split(';')
+        .find_map(|parameter| {
+            let (name, value) = parameter.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim())
+        })?;
     Some(format!("--{}", given.trim_matches('"')).into())
 }
 
 /// Reads up to the end of the first part, and no further than `limit`: then there is none. The body that comes back is whole.
 async fn first_part(mut body: Body, boundary: &[u8], limit: usize) -> Result<(Option<Bytes>, Body), ReadError> {
+    // The document itself may hold what stands between parts, but not behind the end of a line.
+    let end_of_part = [b"\r\n", boundary].concat();
     let mut seen = Vec::new();
     let mut begin = None;
     let mut searched = 0;
@@ -104,12 +103,12 @@ async fn first_part(mut body: Body, boundary: &[u8], limit: usize) -> Result<(Op
             begin = document_begin(&seen, boundary);
             searched = begin.unwrap_or_default();
         }
-        let end = begin.and_then(|_| memmem::find(&seen[searched..], boundary));
+        let end = begin.and_then(|_| memmem::find(&seen[searched..], &end_of_part));
         if let (Some(begin), Some(end)) = (begin, end) {
             break Some(Bytes::copy_from_slice(&seen[begin..searched + end]));
         }
         if begin.is_some() {
-            searched = searched.max(seen.len().saturating_sub(boundary.len()));
+            searched = searched.max(seen.len().saturating_sub(end_of_part.len()));
         }
         if seen.len() > limit {
             break None;
