@@ -35,8 +35,8 @@
 //! # What is proven, and how far
 //!
 //! The tests generate histories over a model of CouchDB's revision trees and shrink those that fail, for four apps: one whose
-//! schema split a document (the todo app of `schemas/`), one whose schema merged two, and both with a part that need not exist. 10,000 histories of each kind were run
-//! (`PROPTEST_CASES=10000 cargo test --lib reconcile`; 256 by default):
+//! schema split a document (the todo app of `schemas/`), one whose schema merged two, and both with a part that need not exist.
+//! 10,000 histories of each kind were run (`PROPTEST_CASES=10000 cargo test --lib reconcile`; 256 by default):
 //!
 //! * edits made one after another, in any mix of versions, never conflict, and all versions agree after each;
 //! * so too while histories are stemmed and compacted, for clients that keep up;
@@ -54,6 +54,9 @@
 //!
 //! An optional part holds every edit that told something to it when it was the last of its branch. Of two sides of a conflict the
 //! one that removes such a part gives way to the one that changes it, as deletions do in CouchDB.
+//! Where `_revs_limit` cuts histories to a dozen revisions, an edit that an optional part was not made of may reach it so late that the
+//! next one is a conflict there: seen once in 10,000 histories. Two more of these showed a person without the address that another
+//! version had written meanwhile; what joins them now has been run on a few hundred histories only.
 //!
 //! Not proven: lenses that fail (their edits are refused and everything else carried), attachments, more than two inputs, schemas
 //! in which both sides of a lens have several classes, several versions creating one key without knowing of each other (nothing is lost,
