@@ -298,6 +298,7 @@ examples:
     write(&folder, "apps/app-1.0.0.json", app);
     let (code, told, complaint) = run(&folder, &["check", "--deny-warnings"]);
     assert_eq!((code, complaint.as_str()), (0, ""), "{told}");
+    assert!(told.contains("\n  lenses     pager@1 ends\n"), "{told}");
 }
 
 #[test]
@@ -315,6 +316,15 @@ fn the_next_version_is_begun_and_passes_as_it_is() {
     }
     // One document for the whole app, and ids that say no version.
     assert_eq!(run(&folder, &["new-version", "settings", "--app", "todo-app"]).0, 0);
+    let story =
+        "[{ name: the only one, writes: [{ settings@1: { theme: dark } }], expect: { settings@2: { theme: dark } } }]";
+    write(&folder, "tests/settings.yaml", story);
+    let shown = said(
+        chesterfield(folder.path()).args(["transform", "settings@1", "settings@2"]),
+        r#"{"_id":"settings","theme":"dark"}"#,
+    );
+    let settings = r#"{"_id":"settings:v:2","theme":"dark","schema":"settings","version":2}"#;
+    assert_eq!(shown, (0, format!("{settings}\n"), String::new()));
     let first = "classes/note@1.json";
     write(
         &folder,
