@@ -176,9 +176,19 @@ impl Place {
     }
 }
 
-/// Equal as JSON, whatever the text. What does not parse (a number beyond `f64`, say) is compared as text.
+/// Equal as JSON, whatever the text. What does not parse (a number beyond `f64`, say) is compared as text, and so are numbers of
+/// more digits than are read: CouchDB keeps integers of any length.
 pub fn same_value(a: &RawValue, b: &RawValue) -> bool {
-    a.get() == b.get() || matches!((parse(a), parse(b)), (Some(a), Some(b)) if a == b)
+    let same = || matches!((parse(a), parse(b)), (Some(a), Some(b)) if a == b);
+    a.get() == b.get() || same() && long_numbers(a) == long_numbers(b)
+}
+
+/// In an order of their own: members of objects may be in any.
+fn long_numbers(value: &RawValue) -> Vec<&str> {
+    let digits = value.get().split(|c: char| !c.is_ascii_digit());
+    let mut long: Vec<&str> = digits.filter(|digits| digits.len() > 19).collect();
+    long.sort_unstable();
+    long
 }
 
 fn parse(value: &RawValue) -> Option<serde_json::Value> {
@@ -380,5 +390,8 @@ mod tests {
         assert!(fields(r#"{"a":[1, 2],"b":"x"}"#).same_as(&fields(r#"{"b":"\u0078","a":[1,2]}"#)));
         assert!(!fields(r#"{"a":1}"#).same_as(&fields(r#"{"a":2}"#)));
         assert!(!fields(r#"{"a":1}"#).same_as(&fields(r#"{"a":1,"b":2}"#)));
+        let long = fields(r#"{"a":{"x":100000000000000000000001,"y":1}}"#);
+        assert!(long.same_as(&fields(r#"{"a":{"y":1,"x": 100000000000000000000001}}"#)));
+        assert!(!long.same_as(&fields(r#"{"a":{"x":100000000000000000000002,"y":1}}"#)));
     }
 }
