@@ -58,6 +58,9 @@
 //! next one is a conflict there: seen once in 10,000 histories. Two more of these showed a person without the address that another
 //! version had written meanwhile; what joins them now has been run on a few hundred histories only.
 //!
+//! Where proxies raced, the document was then deleted, and an older version brings it back, a part can be left in conflict with what it
+//! was before the deletion: seen once in some hundred such histories.
+//!
 //! Not proven: lenses that fail (their edits are refused and everything else carried), attachments, more than two inputs, schemas
 //! in which both sides of a lens have several classes, several versions creating one key without knowing of each other (nothing is lost,
 //! but versions may show different winners until the conflict is resolved), edit ids that collide (48 bits within one entity).
