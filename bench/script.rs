@@ -55,7 +55,7 @@ fn run(script: &Script, source: &Fields, existing: Option<&Fields>) -> Fields {
     }
 }
 
-/// From fields to fields, into a document that is there; and the yardstick, from text to text.
+/// From fields to fields, into nothing and into a document that is there; and the yardstick, from text to text.
 fn scripts(c: &mut Criterion) {
     for size in Size::ALL {
         let text = size.text(&[]);
@@ -70,9 +70,11 @@ fn scripts(c: &mut Criterion) {
         for (name, body) in CASES {
             let script = script(body);
             let old = run(&script, &document.fields, None);
-            group.bench_function(format!("script/{name}"), |b| {
-                b.iter(|| run(&script, black_box(&document.fields), Some(&old)));
-            });
+            for (into, old) in [("", None), (", into an old one", Some(&old))] {
+                group.bench_function(format!("script/{name}{into}"), |b| {
+                    b.iter(|| run(&script, black_box(&document.fields), old));
+                });
+            }
         }
         group.finish();
     }
