@@ -64,6 +64,7 @@ pub mod entity;
 mod origin;
 pub mod revision;
 mod settle;
+mod share;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -99,6 +100,15 @@ pub struct Want {
     pub rev: Rev,
 }
 
+/// A document of another entity that must be read: put it among those that are shared and reconcile again, instead of writing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Need {
+    /// Its class.
+    pub class: ClassId,
+    /// Its id.
+    pub id: String,
+}
+
 /// An edit that a lens could not carry, or not into a document that fits its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -115,6 +125,8 @@ pub struct Outcome {
     pub writes: Vec<Write>,
     /// Bodies to read first: put them into the entity and reconcile again, instead of writing.
     pub wants: HashSet<Want>,
+    /// Shared documents to read first, likewise.
+    pub needs: HashSet<Need>,
     /// Edits that no lens could carry; everything else was carried.
     pub refusals: Vec<Refusal>,
     /// A document that a lens needs does not exist yet.
@@ -149,10 +161,13 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
         outcome: Outcome::default(),
     };
     for _ in 0..ROUNDS {
+        if work.ask_for_shared() {
+            return work.outcome;
+        }
         // A document is tidied only when every edit that can reach it has.
         let moved = work.carry()
             || work.outcome.wants.is_empty()
-                && (work.drop_behind() | work.drop_rejected() | work.drop_ended() | work.align());
+                && (work.drop_behind() | work.drop_rejected() | work.drop_ended() | work.align() | work.follow());
         if !moved {
             return work.outcome;
         }
@@ -178,18 +193,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Writes a revision, unless it is there already.
     fn emit(&mut self, member: usize, path: Vec<Rev>, body: Option<Arc<Document>>) -> bool {
-        let member = &mut self.entity.members[member];
-        let stored = body.clone().map_or(Body::Tombstone, Body::Live);
-        if path.first().is_none_or(|rev| member.tree.find(rev).is_some()) {
-            return false;
-        }
-        member.insert(&path, stored, Body::Missing);
-        self.outcome.writes.push(Write {
-            id: member.id.clone(),
-            path,
-            body,
-        });
-        true
+        emit(&mut self.entity.members[member], &mut self.outcome, path, body)
     }
 
     /// Ends a branch of this document alone.
@@ -234,6 +238,20 @@ impl Work<'_> {
             ..Document::default()
         }
     }
+}
+
+fn emit(member: &mut Member, outcome: &mut Outcome, path: Vec<Rev>, body: Option<Arc<Document>>) -> bool {
+    let stored = body.clone().map_or(Body::Tombstone, Body::Live);
+    if path.first().is_none_or(|rev| member.tree.find(rev).is_some()) {
+        return false;
+    }
+    member.insert(&path, stored, Body::Missing);
+    outcome.writes.push(Write {
+        id: member.id.clone(),
+        path,
+        body,
+    });
+    true
 }
 
 impl Write {

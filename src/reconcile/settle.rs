@@ -62,6 +62,10 @@ impl Work<'_> {
         let member = &self.entity.members[place];
         let tree = &member.tree;
         let is_derived = |node: NodeId| member.at(node).kind != Kind::Authored;
+        let is_copy = |node: NodeId| {
+            let parent = tree.parent(node).map(|parent| member.at(parent));
+            member.at(node).kind == Kind::Merge && parent.is_none_or(Stored::is_tombstone)
+        };
         let mine = &edits[&leaf];
         let counts = |other: &NodeId| {
             *other != leaf && !(member.at(*other).is_tombstone() && member.at(*other).kind == Kind::Local)
@@ -70,6 +74,10 @@ impl Work<'_> {
             let theirs = &edits[&other];
             // Of two leaves with the same edits the authored one stays, then the higher one, so that all agree on which.
             let yields = (is_derived(leaf), tree.rev(other)) > (is_derived(other), tree.rev(leaf));
+            // Of what was created twice, of copies that differ, one stays, or what was made of it.
+            if is_copy(leaf) && !member.at(other).is_tombstone() {
+                return !is_copy(other) || yields;
+            }
             mine.is_subset(theirs) && (mine.len() < theirs.len() || yields)
         })
     }
@@ -281,7 +289,7 @@ impl Work<'_> {
             sources: &sources,
             old: Some(&old.fields),
         };
-        let fields = match self.made(on.lens, &put, Some(old)) {
+        let fields = match self.made(on.lens, &put, Some(old), None) {
             Ok(Made::Document(fields)) => fields,
             Ok(Made::NotReady) => {
                 self.outcome.is_waiting = true;

@@ -1,8 +1,8 @@
 //! From a lens file to a lens, or to every flaw in it.
 
-use super::{Empty, ExampleDocuments, ExampleFile, LensFile, Missing, Scope, Side, Way};
+use super::{Empty, ExampleDocuments, ExampleFile, LensFile, Missing, Scope, ShareFile, Side, Way};
 use crate::{
-    lens::{Example, Lens, Lookup, Part, fields_of, script::Scripted},
+    lens::{Example, Lens, Lookup, Part, Share, fields_of, script::Scripted},
     schema::{ClassId, ClassName, Direction, Flaw, Step},
     script::Script,
 };
@@ -55,7 +55,50 @@ impl Compiler<'_> {
             parts,
             steps,
             script,
+            shares: self.shares(),
             examples,
+        })
+    }
+
+    fn shares(&mut self) -> Vec<Share> {
+        let file = self.file;
+        if !file.share.is_empty() && [&file.old, &file.new].iter().any(|side| side.names().len() != 1) {
+            let what = "documents are shared where a side has several classes, or none";
+            self.flaw("/share", what, "split or merge in a lens of its own");
+        }
+        let shares = file.share.iter().enumerate();
+        shares.filter_map(|(n, share)| self.share(n, share)).collect()
+    }
+
+    fn share(&mut self, n: usize, share: &ShareFile) -> Option<Share> {
+        let at = |what: &str| format!("/share/{n}/{what}");
+        let mut scope = Scope::new(self.file, &mut self.flaws);
+        scope.field(&at("field"), &share.field);
+        scope.field(&at("as"), &share.reference);
+        let key = match (&share.value, share.key.is_empty()) {
+            (Some(value), true) => vec![value.clone()],
+            _ => share.key.clone(),
+        };
+        if key.is_empty() {
+            let mend = "name the fields that tell one from another, as in `key: [name]`";
+            self.flaw(at("key"), "nothing says which document is meant", mend);
+        }
+        if share.value.as_ref().is_some_and(|value| key != [value.clone()]) {
+            let mend = "leave `key` out: with `value` there is one field";
+            self.flaw(at("key"), "the key is made of fields that are not embedded", mend);
+        }
+        let class = self.class(&at("class"), &share.class)?;
+        if [&self.file.old, &self.file.new].iter().any(|side| side.names().contains(&share.class)) {
+            let what = format!("{} is a class of this lens", share.class);
+            self.flaw(at("class"), what, "name the class of the documents that are referred to");
+        }
+        Some(Share {
+            field: share.field.clone(),
+            reference: share.reference.clone(),
+            class,
+            key,
+            value: share.value.clone(),
+            default: share.default.as_ref().map(crate::lens::raw),
         })
     }
 
