@@ -59,7 +59,7 @@
 //! version had written meanwhile; what joins them now has been run on a few hundred histories only.
 //!
 //! Where proxies raced, the document was then deleted, and an older version brings it back, a part can be left in conflict with what it
-//! was before the deletion: seen once in some hundred such histories.
+//! was before the deletion: seen once.
 //!
 //! Not proven: lenses that fail (their edits are refused and everything else carried), attachments, more than two inputs, schemas
 //! in which both sides of a lens have several classes, several versions creating one key without knowing of each other (nothing is lost,
