@@ -1,0 +1,337 @@
+//! What is written past every proxy is carried all the same.
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+#[path = "support/stage.rs"]
+mod stage;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use chesterfield::{
+    follower::Settings,
+    proxy::Databases,
+    upstream::{Body, Error, UpstreamService, body::full},
+};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use stage::{Asking, Stage};
+use tower::{Service, service_fn};
+
+fn todo(title: &str) -> Value {
+    json!({"schema": "todo-item", "version": 1, "title": title, "isDone": false})
+}
+
+/// The ids of a todo in all versions; version 1 comes first.
+fn ids(key: &str) -> [String; 4] {
+    [1, 2, 3]
+        .map(|version| format!("todo-item:{key}:v:{version}"))
+        .into_iter()
+        .chain([format!("todo-item-status:{key}:v:1")])
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap()
+}
+
+async fn is_everywhere(couch: &Asking, key: &str, title: &str) -> bool {
+    let [one, two, three, status] = ids(key);
+    for id in [one, two, three] {
+        if couch.get(&id).await["title"] != title {
+            return false;
+        }
+    }
+    couch.get(&status).await["status"] == "active"
+}
+
+/// As a real CouchDB is followed; the embedded store tells nobody which databases change.
+fn at_once(settings: &mut Settings) {
+    if std::env::var("COUCHDB_URL").is_err() {
+        settings.sweep = Duration::from_millis(20);
+    }
+}
+
+/// An upstream with something in between.
+fn wrap<F, Fut>(inner: UpstreamService, act: F) -> UpstreamService
+where
+    F: Fn(Request<Body>, UpstreamService) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
+{
+    UpstreamService::new(service_fn(move |request| act(request, inner.clone())))
+}
+
+fn failure() -> Response<Body> {
+    let mut answer = Response::new(full(r#"{"error":"internal_server_error","reason":"a test"}"#));
+    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    answer
+}
+
+/// What the account asks an upstream for: path and query, and the body.
+type Asked = Arc<Mutex<Vec<(String, String)>>>;
+
+/// Notes every request, and fails those whose path and body `fails` picks.
+fn noting(
+    asked: Asked,
+    fails: impl Fn(&str, &str) -> bool + Clone + Send + Sync + 'static,
+) -> impl FnOnce(UpstreamService) -> UpstreamService {
+    move |inner| {
+        wrap(inner, move |request, mut inner| {
+            let (asked, fails) = (asked.clone(), fails.clone());
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                let path = head.uri.to_string();
+                let text = String::from_utf8_lossy(&body).into_owned();
+                let is_failed = fails(&path, &text);
+                asked.lock().unwrap().push((path, text));
+                if is_failed {
+                    return Ok(failure());
+                }
+                inner.call(Request::from_parts(head, full(body))).await
+            }
+        })
+    }
+}
+
+/// Those of the requests whose path holds this; they are forgotten with all others.
+fn taken(asked: &Asked, what: &str) -> Vec<(String, String)> {
+    let all = std::mem::take(&mut *asked.lock().unwrap());
+    all.into_iter().filter(|(path, _)| path.contains(what)).collect()
+}
+
+async fn checkpoint(stage: &Stage) -> Value {
+    stage.direct().get("_local/chesterfield").await
+}
+
+#[tokio::test]
+async fn what_is_written_past_the_proxy_appears_in_all_versions() {
+    let stage = Stage::new().await;
+    let couch = stage.direct();
+    couch.put(&ids("old")[0], todo("there before")).await;
+    let follower = stage.follow(at_once);
+    couch
+        .until(async || is_everywhere(&couch, "old", "there before").await)
+        .await;
+    couch.put(&ids("new")[0], todo("since then")).await;
+    couch
+        .until(async || is_everywhere(&couch, "new", "since then").await)
+        .await;
+    couch.put("plain", json!({"title": "of no class"})).await;
+    let status = &ids("new")[3];
+    let done = json!({"_rev": couch.rev(status).await, "schema": "todo-item-status", "version": 1, "status": "done"});
+    couch.put(status, done).await;
+    couch
+        .until(async || couch.get(&ids("new")[0]).await["isDone"] == true)
+        .await;
+    stage.end().await;
+    follower.ended().await;
+}
+
+#[tokio::test]
+async fn what_a_proxy_left_undone_is_made_up_for() {
+    let is_broken = Arc::new(AtomicBool::new(true));
+    let broken = is_broken.clone();
+    let fails = move |path: &str, _: &str| broken.load(Ordering::Relaxed) && path.ends_with("_bulk_docs");
+    let mut stage = Stage::behind(noting(Asked::default(), fails)).await;
+    let proxy = stage.proxy().await;
+    proxy.put(&ids("a")[0], todo("left undone")).await;
+    assert_eq!(proxy.get(&ids("a")[1]).await, Value::Null);
+    // The proxy is gone; another process follows, and is refused until the upstream is mended.
+    stage.ended().await;
+    let follower = stage.follow(|_| ());
+    is_broken.store(false, Ordering::Relaxed);
+    let couch = stage.direct();
+    couch
+        .until(async || is_everywhere(&couch, "a", "left undone").await)
+        .await;
+    stage.end().await;
+    follower.ended().await;
+}
+
+#[tokio::test]
+async fn what_fails_in_a_process_is_made_up_for_in_it() {
+    let failures = Arc::new(AtomicUsize::new(1));
+    let left = failures.clone();
+    let fails = move |path: &str, _: &str| {
+        let own_write = path.ends_with("_bulk_docs");
+        own_write
+            && left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+                .is_ok()
+    };
+    let mut stage = Stage::behind(noting(Asked::default(), fails)).await;
+    let (proxy, follower) = stage.proxy_that_follows(|_| ()).await;
+    follower.rested().await;
+    proxy.put(&ids("a")[0], todo("a")).await;
+    assert_eq!(failures.load(Ordering::Relaxed), 0);
+    proxy.until(async || is_everywhere(&proxy, "a", "a").await).await;
+    stage.end().await;
+    follower.ended().await;
+}
+
+#[tokio::test]
+async fn what_has_been_read_is_not_read_again() {
+    let asked = Asked::default();
+    let mut stage = Stage::behind(noting(asked.clone(), |_, _| false)).await;
+    let couch = stage.direct();
+    for key in ["a", "b", "c"] {
+        couch.put(&ids(key)[0], todo(key)).await;
+    }
+    let follower = stage.follow(|_| ());
+    couch.until(async || is_everywhere(&couch, "c", "c").await).await;
+    follower.wake(&stage.db);
+    follower.rested().await;
+    stage.stop_following();
+    follower.ended().await;
+    let kept = checkpoint(&stage).await;
+    assert!(
+        kept.get("backfill").is_none() && kept["classes"].get("todo-item@1").is_some(),
+        "{kept}"
+    );
+
+    couch.put(&ids("d")[0], todo("d")).await;
+    taken(&asked, "");
+    let follower = stage.follow(|_| ());
+    couch.until(async || is_everywhere(&couch, "d", "d").await).await;
+    follower.wake(&stage.db);
+    follower.rested().await;
+    let all = asked.lock().unwrap().clone();
+    let read: Vec<_> = all.iter().filter(|(path, _)| path.contains("_bulk_get")).collect();
+    assert_eq!(read.len(), 1, "{all:?}");
+    assert!(
+        read[0].1.contains("todo-item:d:v:1") && !read[0].1.contains("todo-item:c:v:1"),
+        "{read:?}"
+    );
+    assert!(
+        !all.iter()
+            .any(|(path, _)| path.contains("since=0") || path.contains("_all_docs")),
+        "{all:?}"
+    );
+    stage.end().await;
+    follower.ended().await;
+}
+
+#[tokio::test]
+async fn what_the_same_process_has_carried_is_not_looked_at() {
+    let asked = Asked::default();
+    let mut stage = Stage::behind(noting(asked.clone(), |_, _| false)).await;
+    let (proxy, follower) = stage.proxy_that_follows(|_| ()).await;
+    follower.wake(&stage.db);
+    follower.rested().await;
+    proxy.put(&ids("a")[0], todo("a")).await;
+    assert!(is_everywhere(&proxy, "a", "a").await);
+    taken(&asked, "");
+    follower.wake(&stage.db);
+    follower.rested().await;
+    assert_eq!(taken(&asked, "_bulk_get"), [], "nothing is read again");
+    // The same document, in a database that was made anew, is another one.
+    let couch = stage.direct();
+    assert_eq!(couch.ask("DELETE", "", "").await.status, StatusCode::OK);
+    assert_eq!(couch.ask("PUT", "", "").await.status, StatusCode::CREATED);
+    follower.wake(&stage.db);
+    follower.rested().await;
+    couch.put(&ids("a")[0], todo("a")).await;
+    follower.wake(&stage.db);
+    couch.until(async || is_everywhere(&couch, "a", "a").await).await;
+    stage.end().await;
+    follower.ended().await;
+}
+
+#[tokio::test]
+async fn an_entity_that_cannot_be_read_holds_up_no_other() {
+    let (asked, is_poisoned) = (Asked::default(), Arc::new(AtomicBool::new(true)));
+    let poisoned = is_poisoned.clone();
+    let fails = move |path: &str, body: &str| {
+        poisoned.load(Ordering::Relaxed) && path.contains("_bulk_get") && body.contains("todo-item:poison:")
+    };
+    let stage = Stage::behind(noting(asked.clone(), fails)).await;
+    let couch = stage.direct();
+    let keys: Vec<String> = (0..40).map(|n| format!("k{n}")).chain(["poison".to_owned()]).collect();
+    let docs = keys.iter().map(|key| {
+        let mut document = todo(key);
+        document["_id"] = json!(ids(key)[0]);
+        document
+    });
+    let body = json!({"docs": docs.collect::<Vec<_>>()}).to_string();
+    assert_eq!(couch.ask("POST", "_bulk_docs", body).await.status, StatusCode::CREATED);
+    let follower = stage.follow(|_| ());
+    for key in &keys[..40] {
+        couch.until(async || is_everywhere(&couch, key, key).await).await;
+    }
+    // The feed goes on, past it.
+    couch.put(&ids("later")[0], todo("later")).await;
+    follower.wake(&stage.db);
+    couch
+        .until(async || is_everywhere(&couch, "later", "later").await)
+        .await;
+    follower.rested().await;
+    let kept = checkpoint(&stage).await;
+    assert_eq!(kept["failed"].as_array().unwrap().len(), 1, "{kept}");
+    assert!(kept["failed"][0].as_str().unwrap().contains("poison"), "{kept}");
+    // It is not forgotten.
+    is_poisoned.store(false, Ordering::Relaxed);
+    follower.sweep();
+    couch
+        .until(async || is_everywhere(&couch, "poison", "poison").await)
+        .await;
+    follower.rested().await;
+    assert!(checkpoint(&stage).await.get("failed").is_none());
+    stage.end().await;
+    follower.ended().await;
+}
+
+#[tokio::test]
+async fn of_many_databases_a_few_are_looked_at_at_once() {
+    const AT_ONCE: usize = 3;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (count, peak) = (now.clone(), most.clone());
+    let stage = Stage::behind(move |inner| {
+        wrap(inner, move |request, mut inner| {
+            let (count, peak) = (count.clone(), peak.clone());
+            async move {
+                let is_named = request.uri().path().starts_with("/_");
+                if is_named {
+                    return inner.call(request).await;
+                }
+                peak.fetch_max(count.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                let answer = inner.call(request).await;
+                count.fetch_sub(1, Ordering::Relaxed);
+                answer
+            }
+        })
+    })
+    .await;
+    let couch = stage.direct();
+    let how_many = if std::env::var("COUCHDB_URL").is_ok() { 40 } else { 300 };
+    let names: Vec<String> = (0..how_many).map(|n| format!("{}-of-many-{n}", stage.db)).collect();
+    let id = &ids("a")[0];
+    for name in &names {
+        couch.ask_server("PUT", name, "").await;
+        couch
+            .ask_server("PUT", &format!("{name}/{id}"), todo("a").to_string())
+            .await;
+    }
+    let patterns = format!("{}-of-many-*", stage.db);
+    let follower = stage.follow(|settings| {
+        settings.databases = Databases::new([&patterns]).unwrap();
+        settings.patterns = vec![patterns.clone()];
+        settings.at_once = AT_ONCE;
+    });
+    for name in &names {
+        follower.wake(name);
+    }
+    follower.rested().await;
+    for name in &names {
+        let third = couch.ask_server("GET", &format!("{name}/{}", ids("a")[2]), "").await;
+        assert_eq!(third.body["title"], "a", "{name}");
+        couch.ask_server("DELETE", name, "").await;
+    }
+    let most = most.load(Ordering::Relaxed);
+    assert!((1..=AT_ONCE).contains(&most), "{most} requests at once");
+    stage.end().await;
+    follower.ended().await;
+}
