@@ -335,3 +335,67 @@ async fn of_many_databases_a_few_are_looked_at_at_once() {
     stage.end().await;
     follower.ended().await;
 }
+
+/// A term that is over soon.
+const TERM: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn proxies_share_the_databases_evenly() {
+    let mut stage = Stage::new().await;
+    let names: Vec<String> = (0..300).map(|n| format!("{}-{n}", stage.db)).collect();
+    let patterns = format!("{}-*", stage.db);
+    let share = |settings: &mut Settings| {
+        settings.databases = Databases::new([&patterns]).unwrap();
+        settings.patterns = vec![patterns.clone()];
+        settings.lease = Some(TERM);
+    };
+    let a = stage.follow(share);
+    let mut of_a = a.proxies().unwrap();
+    of_a.wait_for(|count| *count == 1).await.unwrap();
+    assert!(names.iter().all(|db| a.follows(db)), "nobody else is there");
+    stage.keep_following();
+    let b = stage.follow(share);
+    let mut of_b = b.proxies().unwrap();
+    of_a.wait_for(|count| *count == 2).await.unwrap();
+    of_b.wait_for(|count| *count == 2).await.unwrap();
+    assert!(names.iter().all(|db| a.follows(db) != b.follows(db)));
+    let share_of_b = names.iter().filter(|db| b.follows(db)).count();
+    assert!((100..200).contains(&share_of_b), "{share_of_b} of {}", names.len());
+    // Who ends gives up its share at once.
+    stage.stop_following();
+    b.ended().await;
+    of_a.wait_for(|count| *count == 1).await.unwrap();
+    assert!(names.iter().all(|db| a.follows(db)));
+    stage.end().await;
+    a.ended().await;
+}
+
+#[tokio::test]
+async fn the_share_of_a_proxy_that_has_died_is_taken_over() {
+    let stage = Stage::new().await;
+    let share = |settings: &mut Settings| {
+        settings.lease = Some(TERM);
+        at_once(settings);
+    };
+    let followers = [stage.follow(share), stage.follow(share)];
+    for follower in &followers {
+        follower.proxies().unwrap().wait_for(|count| *count == 2).await.unwrap();
+    }
+    let couch = stage.direct();
+    couch.put(&ids("before")[0], todo("before")).await;
+    couch
+        .until(async || is_everywhere(&couch, "before", "before").await)
+        .await;
+    let (holders, others): (Vec<_>, Vec<_>) = followers.into_iter().partition(|follower| follower.follows(&stage.db));
+    assert_eq!((holders.len(), others.len()), (1, 1));
+    drop(holders);
+    couch.put(&ids("after")[0], todo("after")).await;
+    couch
+        .until(async || is_everywhere(&couch, "after", "after").await)
+        .await;
+    assert!(others[0].follows(&stage.db));
+    stage.end().await;
+    for other in others {
+        other.ended().await;
+    }
+}

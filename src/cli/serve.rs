@@ -87,7 +87,11 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         }
         LogFormat::Json => tracing::info!(%address, upstream = name, apps = %config.schemas.apps, "listening"),
     }
-    let follower = config.follower.clone().map(|settings| {
+    let follower = config.follower.clone().map(|mut settings| {
+        if matches!(config.upstream, UpstreamConfig::Embedded(_)) {
+            // Its files are this process's alone.
+            settings.lease = None;
+        }
         let fingerprints = &config.schemas.fingerprints;
         Follower::start(fan_out, fingerprints, settings, stop.clone())
     });

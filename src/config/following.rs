@@ -41,7 +41,7 @@ impl Settings<'_> {
         };
         let sweep = duration("sweep", options.sweep, default.sweep);
         let rest = duration("pause", options.pause, default.pauses.rest);
-        let lease = duration("lease", options.lease, default.lease);
+        let lease = default.lease.map(|default| duration("lease", options.lease, default));
         let at_once = match options.databases {
             Some(0) => {
                 let mend = "write a number above zero, or `follower: off`";

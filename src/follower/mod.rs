@@ -10,6 +10,7 @@
 mod backfill;
 mod checkpoint;
 mod feed;
+mod lease;
 mod look;
 mod queue;
 mod sources;
@@ -19,11 +20,11 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use tokio::{
-    sync::Notify,
-    task::{JoinHandle, JoinSet},
+    sync::{Notify, watch},
+    task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     fanout::{FanOut, Report},
@@ -32,6 +33,7 @@ use crate::{
     upstream::{Upstream, account},
 };
 pub use checkpoint::{Backfill, Checkpoint};
+use lease::Leases;
 use look::Looker;
 pub use queue::{Lag, Pauses};
 use queue::{Next, Queue, Task};
@@ -57,8 +59,8 @@ pub struct Settings {
     pub at_once: usize,
     /// How many documents a second are made up for; none: as many as can be.
     pub rate: Option<NonZeroU32>,
-    /// How long a proxy that is silent keeps its share of the databases from others.
-    pub lease: Duration,
+    /// How long a proxy that is silent keeps its share of the databases from others; none: nothing is shared.
+    pub lease: Option<Duration>,
     /// How long what has begun may take to end.
     pub drain: Duration,
 }
@@ -77,7 +79,7 @@ impl Default for Settings {
             },
             at_once: 4,
             rate: NonZeroU32::new(500),
-            lease: Duration::from_secs(30),
+            lease: Some(Duration::from_secs(30)),
             drain: Duration::from_secs(30),
         }
     }
@@ -121,6 +123,8 @@ struct Shared {
     fan_out: FanOut,
     looker: Looker,
     queue: Queue,
+    /// None if nothing is shared.
+    leases: Option<Leases>,
     /// Somebody asks that all databases be looked through.
     sweep: Notify,
 }
@@ -131,14 +135,14 @@ impl Shared {
     }
 
     fn is_ours(&self, db: &str) -> bool {
-        self.settings.databases.contains(db)
+        self.settings.databases.contains(db) && self.leases.as_ref().is_none_or(|leases| leases.holds(db))
     }
 }
 
-/// A running follower.
+/// A running follower; dropped, it is cut off.
 pub struct Follower {
     shared: Arc<Shared>,
-    owner: JoinHandle<()>,
+    owner: AbortOnDropHandle<()>,
 }
 
 impl Follower {
@@ -147,18 +151,31 @@ impl Follower {
         let throttle = Throttle::new(settings.rate);
         let shared = Arc::new(Shared {
             looker: Looker::new(fan_out.clone(), fingerprints, throttle),
+            leases: settings
+                .lease
+                .map(|term| Leases::new(fan_out.upstream().clone(), &settings.patterns, term)),
             settings,
             fan_out,
             queue: Queue::default(),
             sweep: Notify::new(),
         });
-        let owner = tokio::spawn(own(shared.clone(), stop));
+        let owner = AbortOnDropHandle::new(tokio::spawn(own(shared.clone(), stop)));
         Self { shared, owner }
     }
 
     /// How far reading is behind.
     pub fn lag(&self) -> Lag {
         self.shared.queue.lag()
+    }
+
+    /// Whether this process follows a database.
+    pub fn follows(&self, db: &str) -> bool {
+        self.shared.is_ours(db)
+    }
+
+    /// How many proxies share the databases, whenever that changes; none if nothing is shared.
+    pub fn proxies(&self) -> Option<watch::Receiver<usize>> {
+        self.shared.leases.as_ref().map(Leases::members)
     }
 
     /// Asks for a look at a database.
@@ -193,6 +210,8 @@ async fn own(shared: Arc<Shared>, stop: CancellationToken) {
     sources.spawn(async move { sources::sweeps(&at).await });
     let at = shared.clone();
     sources.spawn(async move { sources::missed(&at).await });
+    let at = shared.clone();
+    sources.spawn(async move { share(&at).await });
     let mut looks = JoinSet::new();
     let mut clock = interval(MEASURED);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -212,6 +231,20 @@ async fn own(shared: Arc<Shared>, stop: CancellationToken) {
     if timeout(shared.settings.drain, ended).await.is_err() {
         looks.shutdown().await;
     }
+    if let Some(leases) = &shared.leases {
+        _ = timeout(shared.settings.drain, leases.release()).await;
+    }
+}
+
+/// Keeps this process's share of the databases.
+async fn share(shared: &Shared) {
+    let Some(leases) = &shared.leases else { return };
+    let changed = || {
+        // Others may have followed a database that is this one's again.
+        shared.fan_out.recent().forget();
+        shared.sweep.notify_one();
+    };
+    leases.keep(shared.settings.pauses, changed).await;
 }
 
 fn failed(ended: Result<(), tokio::task::JoinError>) {
@@ -242,6 +275,10 @@ async fn look(shared: Arc<Shared>, task: Task) {
         next: Next::Failed,
     };
     let Task { db, is_thorough } = &looking.task;
+    if !shared.is_ours(db) {
+        looking.next = Next::Gone;
+        return;
+    }
     looking.next = match shared.looker.look(db, *is_thorough).await {
         Ok(next) => next,
         Err(error) => {

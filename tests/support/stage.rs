@@ -44,6 +44,7 @@ pub struct Stage {
     direct: Server,
     servers: Vec<Server>,
     followers: CancellationToken,
+    kept: Vec<CancellationToken>,
     config: Config,
 }
 
@@ -136,6 +137,7 @@ impl Stage {
             direct,
             servers: Vec::new(),
             followers: CancellationToken::new(),
+            kept: Vec::new(),
             config,
         };
         assert!(stage.direct().ask("PUT", "", "").await.status.is_success());
@@ -213,6 +215,7 @@ impl Stage {
             databases: Databases::new([&self.db]).unwrap(),
             named: vec![self.db.clone()],
             patterns: vec![self.db.clone()],
+            lease: None,
             ..follower::Settings::default()
         };
         settings.pauses.rest = Duration::from_millis(1);
@@ -222,10 +225,14 @@ impl Stage {
         Follower::start(fan_out, prints, settings, self.followers.child_token())
     }
 
-    /// Tells every follower to stop, not those that are started later.
+    /// Tells the followers to stop, but for those that are kept and those that are started later.
     pub fn stop_following(&mut self) {
-        self.followers.cancel();
-        self.followers = CancellationToken::new();
+        std::mem::take(&mut self.followers).cancel();
+    }
+
+    /// Those who follow now are told to stop when the stage ends, and not before.
+    pub fn keep_following(&mut self) {
+        self.kept.push(std::mem::take(&mut self.followers));
     }
 
     /// Reads other schemas from now on.
@@ -267,6 +274,7 @@ impl Stage {
     /// Waits until every fan-out is done, which is when every server has ended; then the database goes.
     pub async fn end(mut self) {
         self.followers.cancel();
+        self.kept.iter().for_each(CancellationToken::cancel);
         self.ended().await;
         self.direct().ask("DELETE", "", "").await;
         self.direct.end().await;
