@@ -1,110 +1,31 @@
 //! What is written past every proxy is carried all the same.
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+#[path = "support/past.rs"]
+mod past;
 #[path = "support/stage.rs"]
 mod stage;
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use chesterfield::{
-    follower::Settings,
-    proxy::Databases,
-    upstream::{Body, Error, UpstreamService, body::full},
-};
-use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use chesterfield::{follower::Settings, proxy::Databases};
+use http::StatusCode;
+use past::{Asked, checkpoint, ids, is_everywhere, noting, taken, todo, wrap};
 use serde_json::{Value, json};
-use stage::{Asking, Stage};
-use tower::{Service, service_fn};
-
-fn todo(title: &str) -> Value {
-    json!({"schema": "todo-item", "version": 1, "title": title, "isDone": false})
-}
-
-/// The ids of a todo in all versions; version 1 comes first.
-fn ids(key: &str) -> [String; 4] {
-    [1, 2, 3]
-        .map(|version| format!("todo-item:{key}:v:{version}"))
-        .into_iter()
-        .chain([format!("todo-item-status:{key}:v:1")])
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap()
-}
-
-async fn is_everywhere(couch: &Asking, key: &str, title: &str) -> bool {
-    let [one, two, three, status] = ids(key);
-    for id in [one, two, three] {
-        if couch.get(&id).await["title"] != title {
-            return false;
-        }
-    }
-    couch.get(&status).await["status"] == "active"
-}
+use stage::Stage;
+use tower::Service;
 
 /// As a real CouchDB is followed; the embedded store tells nobody which databases change.
 fn at_once(settings: &mut Settings) {
     if std::env::var("COUCHDB_URL").is_err() {
         settings.sweep = Duration::from_millis(20);
     }
-}
-
-/// An upstream with something in between.
-fn wrap<F, Fut>(inner: UpstreamService, act: F) -> UpstreamService
-where
-    F: Fn(Request<Body>, UpstreamService) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
-{
-    UpstreamService::new(service_fn(move |request| act(request, inner.clone())))
-}
-
-fn failure() -> Response<Body> {
-    let mut answer = Response::new(full(r#"{"error":"internal_server_error","reason":"a test"}"#));
-    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    answer
-}
-
-/// What the account asks an upstream for: path and query, and the body.
-type Asked = Arc<Mutex<Vec<(String, String)>>>;
-
-/// Notes every request, and fails those whose path and body `fails` picks.
-fn noting(
-    asked: Asked,
-    fails: impl Fn(&str, &str) -> bool + Clone + Send + Sync + 'static,
-) -> impl FnOnce(UpstreamService) -> UpstreamService {
-    move |inner| {
-        wrap(inner, move |request, mut inner| {
-            let (asked, fails) = (asked.clone(), fails.clone());
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let path = head.uri.to_string();
-                let text = String::from_utf8_lossy(&body).into_owned();
-                let is_failed = fails(&path, &text);
-                asked.lock().unwrap().push((path, text));
-                if is_failed {
-                    return Ok(failure());
-                }
-                inner.call(Request::from_parts(head, full(body))).await
-            }
-        })
-    }
-}
-
-/// Those of the requests whose path holds this; they are forgotten with all others.
-fn taken(asked: &Asked, what: &str) -> Vec<(String, String)> {
-    let all = std::mem::take(&mut *asked.lock().unwrap());
-    all.into_iter().filter(|(path, _)| path.contains(what)).collect()
-}
-
-async fn checkpoint(stage: &Stage) -> Value {
-    stage.direct().get("_local/chesterfield").await
 }
 
 #[tokio::test]

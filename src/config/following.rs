@@ -59,10 +59,8 @@ impl Settings<'_> {
             Some(rate) => rate,
             None => default.rate,
         };
-        let is_name = |pattern: &&String| !pattern.contains(['*', '?']);
         Some(follower::Settings {
             databases,
-            named: patterns.iter().filter(is_name).cloned().collect(),
             patterns: patterns.to_vec(),
             sweep,
             pauses: Pauses { rest, ..default.pauses },

@@ -9,7 +9,7 @@ mod in_flight;
 mod missed;
 mod recent;
 mod store;
-mod sweep;
+mod survey;
 
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ pub use entities::AT_ONCE;
 pub use in_flight::{InFlight, Stay};
 pub use missed::Missed;
 pub use recent::Recent;
+pub use survey::Survey;
 
 /// Reconciles entities of any database of one upstream.
 #[derive(Clone)]

@@ -141,14 +141,14 @@ fn behind(id: &str) -> String {
 }
 
 impl Backfill {
-    /// Begins a walk.
-    pub async fn begin(upstream: &Upstream, db: &str, classes: BTreeMap<String, String>) -> Result<Self, Error> {
-        Ok(Self {
+    /// A walk that has not begun, in a database of so many documents.
+    pub fn over(classes: BTreeMap<String, String>, of: u64) -> Self {
+        Self {
             classes,
             next: None,
             done: 0,
-            of: Database::read(upstream, db).await?.doc_count,
-        })
+            of,
+        }
     }
 }
 
@@ -203,12 +203,7 @@ mod tests {
 
     /// The ranges that a walk over all classes goes through if each is read in one page.
     fn walked(plan: &Plan) -> Vec<(String, Option<String>)> {
-        let mut walk = Backfill {
-            classes: plan.all(),
-            next: None,
-            done: 0,
-            of: 0,
-        };
+        let mut walk = Backfill::over(plan.all(), 0);
         let mut walked = Vec::new();
         while let Some((start, end)) = plan.rest(&walk) {
             walked.push((start, end.clone()));

@@ -160,7 +160,8 @@ impl Looker {
         let mut walk = match checkpoint.backfill.take() {
             Some(walk) if walk.classes == affected => walk,
             _ => {
-                let walk = Backfill::begin(self.fan_out.upstream(), db, affected).await?;
+                let database = Database::read(self.fan_out.upstream(), db).await?;
+                let walk = Backfill::over(affected, database.doc_count);
                 let classes = walk.classes.keys().cloned().collect::<Vec<_>>().join(", ");
                 tracing::info!(db, classes, documents = walk.of, "a backfill begins");
                 walk

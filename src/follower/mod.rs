@@ -12,8 +12,10 @@ mod checkpoint;
 mod feed;
 mod lease;
 mod look;
+mod names;
 mod queue;
 mod sources;
+mod status;
 mod throttle;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
@@ -35,8 +37,10 @@ use crate::{
 pub use checkpoint::{Backfill, Checkpoint};
 use lease::Leases;
 use look::Looker;
+pub use names::Names;
 pub use queue::{Lag, Pauses};
 use queue::{Next, Queue, Task};
+pub use status::{Made, Status};
 use throttle::Throttle;
 
 /// How often what is behind is measured.
@@ -47,9 +51,8 @@ const MEASURED: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// The databases that hold documents in versions.
     pub databases: Databases,
-    /// Those of them that are called by their names, for a service account that may not list all.
-    pub named: Vec<String>,
-    /// The patterns that make up `databases`: proxies share the work with those that have the same.
+    /// The patterns that make up `databases`. Those that are names can be had where the service account may not list all; and proxies
+    /// share the work with those that have the same.
     pub patterns: Vec<String>,
     /// How often every database is looked at, whatever CouchDB tells of it.
     pub sweep: Duration,
@@ -69,7 +72,6 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             databases: Databases::default(),
-            named: Vec::new(),
             patterns: Vec::new(),
             sweep: Duration::from_secs(300),
             pauses: Pauses {

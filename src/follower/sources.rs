@@ -6,14 +6,11 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Error, Shared};
+use super::{Error, Settings, Shared, names::Names};
 use crate::upstream::account::{self, Ask, encoded};
 
 /// How long CouchDB keeps a feed of updates open in which nothing happens: the longest it does (`chttpd/changes_timeout`).
 const SILENCE: Duration = Duration::from_secs(60);
-
-/// Names in one page of `_all_dbs`.
-const PAGE: usize = 500;
 
 /// The most that is read of names, in bytes.
 const LIMIT: usize = 16 << 20;
@@ -107,36 +104,17 @@ pub async fn sweeps(shared: &Shared) {
 }
 
 async fn sweep(shared: &Shared) -> Result<(), Error> {
-    let mut after: Option<String> = None;
-    loop {
-        let start = after.map(|name| {
-            format!(
-                "&start_key={}",
-                encoded(&serde_json::Value::from(format!("{name}\0")).to_string())
-            )
-        });
-        let path = format!("/_all_dbs?limit={PAGE}{}", start.unwrap_or_default());
-        let reply = Ask::new(Method::GET, "_all_dbs", path)
-            .limit(LIMIT)
-            .send(shared.upstream())
-            .await?;
-        let names: Vec<String> = match reply.status {
-            // By default only server admins may list databases (`chttpd/admin_only_all_dbs`): those that are named can be had.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !shared.settings.named.is_empty() => {
-                shared.settings.named.clone()
-            }
-            _ => reply.expect(&[StatusCode::OK])?.json()?,
-        };
-        for name in names.iter().filter(|name| shared.is_ours(name)) {
+    let Settings {
+        databases, patterns, ..
+    } = &shared.settings;
+    let mut names = Names::new(shared.upstream().clone(), databases.clone(), patterns);
+    while let Some(page) = names.next().await? {
+        for name in page.iter().filter(|name| shared.is_ours(name)) {
             shared.queue.room().await;
             shared.queue.wake(name, true);
         }
-        // Where they were not listed, there may be as many as in a page, too.
-        match names.last() {
-            Some(last) if names.len() == PAGE && names != shared.settings.named => after = Some(last.clone()),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 /// Names the databases in which a fan-out of this process has failed.

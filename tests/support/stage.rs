@@ -213,7 +213,6 @@ impl Stage {
     fn follow_with(&self, fan_out: FanOut, change: impl FnOnce(&mut follower::Settings)) -> Follower {
         let mut settings = follower::Settings {
             databases: Databases::new([&self.db]).unwrap(),
-            named: vec![self.db.clone()],
             patterns: vec![self.db.clone()],
             lease: None,
             ..follower::Settings::default()
@@ -233,6 +232,18 @@ impl Stage {
     /// Those who follow now are told to stop when the stage ends, and not before.
     pub fn keep_following(&mut self) {
         self.kept.push(std::mem::take(&mut self.followers));
+    }
+
+    /// The address of the database's server for a process of its own, with the credentials of `COUCHDB_URL`.
+    pub fn address(&self) -> String {
+        let url = std::env::var("COUCHDB_URL").unwrap_or_default();
+        let credentials = url
+            .split_once("://")
+            .and_then(|(_, rest)| Some(rest.rsplit_once('@')?.0));
+        match credentials {
+            Some(credentials) => self.direct.url.replace("://", &format!("://{credentials}@")),
+            None => self.direct.url.clone(),
+        }
     }
 
     /// Reads other schemas from now on.
