@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::Schemas;
-use crate::schema::{AppManifest, Class, ClassId, ClassName};
+use crate::schema::{AppManifest, CLASS_FIELDS, Class, ClassId, ClassName};
 
 /// A file to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl Schemas {
             Some(fields) => fields.clone(),
             None => serde_json::from_value(sample("", &class.definition)).unwrap_or_default(),
         };
-        let fields = fields.iter().filter(|(name, _)| !["schema", "version"].contains(name));
+        let fields = fields.iter().filter(|(name, _)| !CLASS_FIELDS.contains(name));
         let fields: Vec<String> = fields
             .map(|(name, value)| format!("{}: {}", Value::from(name), value.get()))
             .collect();

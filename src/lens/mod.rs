@@ -197,11 +197,6 @@ impl Lens {
     }
 }
 
-/// Fields of a JSON object, as lens files hold them.
-fn fields_of(object: &serde_json::Map<String, Value>) -> Fields {
-    object.iter().map(|(name, value)| (name.as_str(), raw(value))).collect()
-}
-
 /// A value's JSON text.
 fn raw(value: &Value) -> Box<serde_json::value::RawValue> {
     serde_json::value::to_raw_value(value).unwrap_or_default()

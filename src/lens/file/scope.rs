@@ -9,7 +9,7 @@ use crate::{
         operation::{Edit, Operation, OperationFile},
         sequence::Sequence,
     },
-    schema::{ClassName, Flaw},
+    schema::{CLASS_FIELDS, ClassName, Flaw},
 };
 
 /// A place in a lens file.
@@ -63,7 +63,7 @@ impl<'a> Scope<'a> {
 
     /// Tells whether a name is none for a field.
     pub fn field(&mut self, place: &str, field: &str) {
-        let is_set = field.starts_with('_') || ["schema", "version"].contains(&field);
+        let is_set = field.starts_with('_') || CLASS_FIELDS.contains(&field);
         if field.is_empty() || self.documents.is_some() && is_set {
             self.flaw(
                 place,

@@ -1,9 +1,9 @@
 //! What has to hold of one lens, crossed in one direction.
 
-use super::{Broken, KEY, Side, generate, listed, same};
+use super::{Broken, Side, generate, listed};
 use crate::{
     couch::{Diff, Fields},
-    lens::{Lens, Made, Put, PutError},
+    lens::{Lens, Made, Put, PutError, example::KEY},
     schema::{Direction, Registry, Rule},
 };
 
@@ -85,9 +85,12 @@ impl Crossing<'_> {
 
     /// The first document that has changed.
     fn change(&self, was: &Side, is: &Side) -> Option<String> {
-        let both = || was.iter().zip(is.iter().map(|(_, fields)| fields.as_ref()));
-        let ((class, was), is) = both().find(|((_, was), is)| !same(was.as_ref(), *is))?;
-        let name = &self.registry.class(*class).name;
-        Some(format!("{name} (- was, + is)\n{}", Diff(was.as_ref(), is)))
+        let mut diffs = was
+            .iter()
+            .zip(is)
+            .map(|((class, was), (_, is))| (*class, Diff(was.as_ref(), is.as_ref())));
+        let (class, diff) = diffs.find(|(_, diff)| !diff.is_empty())?;
+        let name = &self.registry.class(class).name;
+        Some(format!("{name} (- was, + is)\n{diff}"))
     }
 }

@@ -19,9 +19,6 @@ use crate::{
 };
 use crossing::Crossing;
 
-/// The key of the documents.
-const KEY: &str = "example";
-
 /// At most so many steps towards the simplest document.
 const SHRINKS: u32 = 2000;
 
@@ -163,13 +160,6 @@ fn search<S: Strategy>(cases: u32, of: S, holds: impl Fn(&S::Value) -> Result<()
     match result {
         Err(TestError::Fail(_, simplest)) => holds(&simplest).err(),
         _ => None,
-    }
-}
-
-fn same(a: Option<&Fields>, b: Option<&Fields>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a.same_as(b),
-        (a, b) => a.is_none() && b.is_none(),
     }
 }
 
