@@ -28,7 +28,8 @@ impl Lens {
     /// Runs the steps.
     fn run_steps(&self, put: &Put) -> Result<Fields, PutError> {
         let Put { to, target, key, .. } = *put;
-        let at = Crossing { to, key };
+        let is_lawful = self.is_lawful;
+        let at = Crossing { to, key, is_lawful };
         let (near, _) = self.step.sides(to);
         let mut state: State = vec![Fields::default(); self.slots()];
         for (&class, source) in near.iter().zip(put.sources) {

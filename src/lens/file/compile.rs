@@ -57,6 +57,7 @@ impl Compiler<'_> {
             steps,
             script,
             examples,
+            is_lawful: false,
         })
     }
 

@@ -55,6 +55,18 @@ fn made(
     lens.put(&put).map(|made| made.document().unwrap())
 }
 
+impl Lens {
+    /// With one more operation, next to the new side's primary.
+    pub(crate) fn with_edit(mut self, edit: impl operation::Edit + 'static) -> Self {
+        let edit = operation::Operation::Edit {
+            slot: PRIMARY,
+            edit: std::sync::Arc::new(edit),
+        };
+        self.steps = Sequence::new(self.steps.operations().iter().cloned().chain([edit]).collect());
+        self
+    }
+}
+
 #[test]
 fn the_examples_beside_the_lenses_hold() {
     assert_eq!(status().run_examples(), []);
