@@ -10,13 +10,12 @@ mod sweep;
 
 use std::sync::Arc;
 
-use http::StatusCode;
-
+pub use crate::upstream::account::Error;
 use crate::{
     lens::{Lens, PutError},
     reconcile::{Body, Entity, Outcome, Write, reconcile},
     schema::{ClassId, Registry},
-    upstream::{self, Upstream},
+    upstream::Upstream,
 };
 pub use entities::AT_ONCE;
 pub use in_flight::{InFlight, Stay};
@@ -48,40 +47,6 @@ pub struct Report {
     pub stuck: usize,
     /// Entities that wait for a document.
     pub waiting: usize,
-}
-
-/// The upstream gave no usable answer. What is missing stays missing until somebody looks again.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No answer.
-    #[error(transparent)]
-    Upstream(#[from] upstream::Error),
-    /// Another status than asked for.
-    #[error("{request} was answered {status}: {reason}")]
-    Refused {
-        /// `_bulk_get` or `_bulk_docs`.
-        request: &'static str,
-        /// The answer's.
-        status: StatusCode,
-        /// The answer's body, cut short.
-        reason: String,
-    },
-    /// An answer longer than what is read at once.
-    #[error("{request} was answered with more than {limit} bytes")]
-    TooLong {
-        /// As above.
-        request: &'static str,
-        /// What would have been read.
-        limit: usize,
-    },
-    /// An answer that does not parse, or broke off.
-    #[error("{request} was answered with what cannot be read: {source}")]
-    Unreadable {
-        /// As above.
-        request: &'static str,
-        /// Why.
-        source: upstream::BoxError,
-    },
 }
 
 /// Rounds of reading bodies of inner revisions: each lets the derivation go at least one class further.

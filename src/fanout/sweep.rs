@@ -1,11 +1,11 @@
 //! Reconciling everything a database holds, a page of its changes at a time.
 
-use http::StatusCode;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{EntityKey, Error, FanOut, Report, store};
+use crate::upstream::account::{Ask, encoded, path};
 
 /// Changes in one page.
 const PAGE: usize = 1000;
@@ -28,17 +28,9 @@ impl FanOut {
         let mut report = Report::default();
         let mut since = "0".to_owned();
         loop {
-            let query = format!("?limit={PAGE}&since={}", utf8_percent_encode(&since, NON_ALPHANUMERIC));
-            let (status, answer) =
-                store::post(&self.upstream, db, "_changes", &query, "{}".into(), store::LIMIT).await?;
-            if status != StatusCode::OK {
-                return Err(store::refused("_changes", status, &answer));
-            }
-            let unreadable = |source: serde_json::Error| Error::Unreadable {
-                request: "_changes",
-                source: source.into(),
-            };
-            let page: Changes = serde_json::from_slice(&answer).map_err(unreadable)?;
+            let path = format!("{}?limit={PAGE}&since={}", path([db, "_changes"]), encoded(&since));
+            let ask = Ask::new(Method::POST, "_changes", path).with("{}").limit(store::LIMIT);
+            let page: Changes = ask.send(&self.upstream).await?.expect(&[StatusCode::OK])?.json()?;
             let mut keys: Vec<EntityKey> = page.results.iter().filter_map(|row| self.entity_of(&row.id)).collect();
             keys.sort();
             keys.dedup();
