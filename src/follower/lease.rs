@@ -351,7 +351,7 @@ mod tests {
     async fn a_lease_is_renewed_whatever_becomes_of_it() {
         let leases = leases();
         assert!(!leases.holds("db"), "nobody knows yet");
-        assert_eq!(leases.beat().await.unwrap(), [leases.me.clone()]);
+        assert_eq!(leases.beat().await.unwrap(), std::slice::from_ref(&leases.me));
         assert!(leases.is_news(leases.beat().await.unwrap()) && leases.holds("db"));
         // Somebody took it for dead.
         let rev = leases.state().rev.clone().unwrap();
