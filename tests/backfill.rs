@@ -142,7 +142,10 @@ async fn what_is_interrupted_goes_on_where_it_was() {
 /// Runs a command on the stage's server; answers what it printed.
 async fn run(stage: &Stage, arguments: &[&str]) -> String {
     let mut command = binary::chesterfield(Path::new(env!("CARGO_MANIFEST_DIR")));
-    command.args(arguments).env("CHESTERFIELD_UPSTREAM", stage.address());
+    command
+        .args(arguments)
+        .env("CHESTERFIELD_SCHEMAS", "schemas")
+        .env("CHESTERFIELD_UPSTREAM", stage.address());
     let output = tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
         .unwrap();
@@ -197,7 +200,14 @@ async fn by_hand_a_database_is_brought_in_step_and_told_of() {
         after["survey"],
         json!({"entities": 6, "conflicts": 1, "waiting": 1, "stuck": 0, "behind": 1})
     );
-    let told = run(&stage, &["status", &stage.db]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    fs::write(&config, format!("databases: [\"{}*\"]\n", stage.db)).unwrap();
+    let told = run(&stage, &["status", "--all", "--config", config.to_str().unwrap()]).await;
+    assert!(
+        told.starts_with(&format!("{db}: ")) && told.lines().count() == 1,
+        "{told}"
+    );
     assert!(told.trim().ends_with("changes not read; 0 parked, 0 failed"), "{told}");
     // Again: what was conflicting is carried, and nothing else is left.
     run(&stage, &["backfill", &stage.db]).await;

@@ -8,17 +8,18 @@ mod stage;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use chesterfield::{follower::Settings, proxy::Databases};
-use http::StatusCode;
+use chesterfield::{follower::Settings, proxy::Databases, upstream::body::full};
+use http::{Response, StatusCode};
 use past::{Asked, checkpoint, ids, is_everywhere, noting, taken, todo, wrap};
 use serde_json::{Value, json};
 use stage::Stage;
+use tokio::sync::Notify;
 use tower::Service;
 
 /// As a real CouchDB is followed; the embedded store tells nobody which databases change.
@@ -183,6 +184,13 @@ async fn an_entity_that_cannot_be_read_holds_up_no_other() {
     for key in &keys[..40] {
         couch.until(async || is_everywhere(&couch, key, key).await).await;
     }
+    let read = asked
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|(path, _)| path.contains("_bulk_get"))
+        .count();
+    assert!(read < 20, "{read} requests to find one among {}", keys.len());
     // The feed goes on, past it.
     couch.put(&ids("later")[0], todo("later")).await;
     follower.wake(&stage.db);
@@ -319,4 +327,56 @@ async fn the_share_of_a_proxy_that_has_died_is_taken_over() {
     for other in others {
         other.ended().await;
     }
+}
+
+#[tokio::test]
+async fn who_is_told_of_updates_looks_at_what_has_changed() {
+    let (updated, asked) = (Arc::new(Notify::new()), Asked::default());
+    let (told, since) = (updated.clone(), asked.clone());
+    let name = Arc::new(Mutex::new(String::new()));
+    let shown = name.clone();
+    let mut stage = Stage::behind(move |inner| {
+        wrap(inner, move |request, mut inner| {
+            let (told, since, shown) = (told.clone(), since.clone(), shown.clone());
+            async move {
+                let uri = request.uri().to_string();
+                if !uri.starts_with("/_db_updates") {
+                    return inner.call(request).await;
+                }
+                let place = since.lock().unwrap().len();
+                since.lock().unwrap().push((uri, String::new()));
+                if place > 0 {
+                    told.notified().await;
+                }
+                let name = shown.lock().unwrap().clone();
+                let row = |name: &str| json!({"db_name": name, "type": "updated", "seq": format!("{place}-x")});
+                let rows = [row("_users"), row("elsewhere"), row(&name)];
+                let answer = json!({"results": rows, "last_seq": format!("{place}-x")});
+                Ok(Response::new(full(answer.to_string())))
+            }
+        })
+    })
+    .await;
+    name.lock().unwrap().clone_from(&stage.db);
+    let follower = stage.follow(|settings| settings.sweep = Duration::from_secs(3600));
+    follower.wake(&stage.db);
+    follower.rested().await;
+    let couch = stage.direct();
+    for key in ["a", "b"] {
+        couch.put(&ids(key)[0], todo(key)).await;
+        updated.notify_one();
+        couch.until(async || is_everywhere(&couch, key, key).await).await;
+    }
+    stage.stop_following();
+    follower.ended().await;
+    let asked: Vec<String> = asked.lock().unwrap().iter().map(|(uri, _)| uri.clone()).collect();
+    assert!(asked[0].contains("since=now"), "{asked:?}");
+    for (place, uri) in asked.iter().enumerate().skip(1) {
+        assert!(
+            uri.contains("feed=longpoll") && uri.ends_with(&format!("since={}-x", place - 1)),
+            "{asked:?}"
+        );
+    }
+    assert!(asked.len() >= 3, "{asked:?}");
+    stage.end().await;
 }
