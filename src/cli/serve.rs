@@ -87,7 +87,9 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         }
         LogFormat::Json => tracing::info!(%address, upstream = name, apps = %config.schemas.apps, "listening"),
     }
-    let follower = config.follower.clone().map(|mut settings| {
+    let registry = &config.schemas.registry;
+    let ties = registry.classes().any(|(class, _)| registry.entity(class).len() > 1);
+    let follower = config.follower.clone().filter(|_| ties).map(|mut settings| {
         if matches!(config.upstream, UpstreamConfig::Embedded(_)) {
             // Its files are this process's alone.
             settings.lease = None;

@@ -157,7 +157,7 @@ impl FanOut {
                 if outcome.wants.is_empty() || round + 1 == ROUNDS {
                     report.count(db, &outcome);
                     if outcome.refusals.is_empty() {
-                        settled.extend(self.authored(db, &entity));
+                        settled.extend(self.leaves(db, &entity, &outcome.writes));
                     }
                     writes.extend(outcome.writes);
                 } else {
@@ -184,12 +184,16 @@ impl FanOut {
         Ok(report)
     }
 
-    /// The names of an entity's leaves that are carried, for [`Recent`].
-    fn authored<'a>(&'a self, db: &'a str, entity: &'a Entity) -> impl Iterator<Item = u64> + 'a {
-        entity.members.iter().flat_map(move |member| {
-            let leaves = member.tree.leaves().filter(|&leaf| member.at(leaf).kind.is_carried());
+    /// The names for [`Recent`] of every leaf that an entity had or gets.
+    fn leaves<'a>(&'a self, db: &'a str, entity: &'a Entity, writes: &'a [Write]) -> impl Iterator<Item = u64> + 'a {
+        let had = entity.members.iter().flat_map(move |member| {
+            let leaves = member.tree.leaves();
             leaves.map(move |leaf| self.recent.name(db, &member.id, member.tree.rev(leaf)))
-        })
+        });
+        let gets = writes
+            .iter()
+            .filter_map(move |write| Some(self.recent.name(db, &write.id, write.path.first()?)));
+        had.chain(gets)
     }
 }
 
