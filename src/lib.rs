@@ -9,6 +9,7 @@ pub mod couch;
 pub mod fanout;
 pub mod lens;
 pub mod lint;
+pub mod parked;
 pub mod proxy;
 pub mod reconcile;
 pub mod rehearsal;

@@ -28,6 +28,7 @@ pub fn run(overrides: &Overrides, databases: &[String]) -> Result<(), Failure> {
                 refused,
                 stuck,
                 waiting,
+                lost: _,
             } = report.map_err(|error| Failure::Unavailable(format!("{db}: {error}")))?;
             say(
                 io::stdout(),

@@ -5,7 +5,9 @@
 
 mod entities;
 mod in_flight;
+mod retry;
 mod store;
+mod stuck;
 mod sweep;
 
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use crate::{
 };
 pub use entities::AT_ONCE;
 pub use in_flight::{InFlight, Stay};
+pub use retry::{Became, Retrying, Which};
+use stuck::{Sink, Sorted};
 
 /// Reconciles entities of any database of one upstream.
 #[derive(Clone)]
@@ -26,6 +30,8 @@ pub struct FanOut {
     upstream: Upstream,
     registry: Arc<Registry>,
     lenses: Arc<[Lens]>,
+    /// What is done with entities that cannot be carried whole.
+    sink: Sink,
 }
 
 /// Names an entity in its database.
@@ -47,6 +53,8 @@ pub struct Report {
     pub stuck: usize,
     /// Entities that wait for a document.
     pub waiting: usize,
+    /// Entities that ought to be parked, and could not be.
+    pub lost: usize,
 }
 
 /// Rounds of reading bodies of inner revisions: each lets the derivation go at least one class further.
@@ -62,6 +70,7 @@ impl FanOut {
             upstream,
             registry,
             lenses,
+            sink: Sink::Nowhere,
         }
     }
 
@@ -105,12 +114,14 @@ impl FanOut {
     pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Report, Error> {
         let mut report = Report::default();
         let mut writes: Vec<Write> = Vec::new();
+        let mut sorted = Sorted::default();
         for round in 0..ROUNDS {
             let mut unread = Vec::new();
             for (n, entity) in entities.into_iter().enumerate() {
                 let outcome = reconcile(&self.registry, &self.lenses, &mut entity.clone());
                 if outcome.wants.is_empty() || round + 1 == ROUNDS {
                     report.count(db, &outcome);
+                    sorted.add(&entity, &outcome.refusals);
                     writes.extend(outcome.writes);
                 } else {
                     unread.push((entity, outcome.wants));
@@ -126,10 +137,12 @@ impl FanOut {
         }
         let count = writes.len();
         let refused = store::write(&self.upstream, db, writes).await?;
-        report.refused = refused;
-        report.written = count - refused;
+        report.refused = refused.len();
+        report.written = count - refused.len();
         metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
-        metrics::counter!("chesterfield_refused_revisions_total").increment(refused as u64);
+        metrics::counter!("chesterfield_refused_revisions_total").increment(report.refused as u64);
+        sorted.refuse(self, refused);
+        report.lost = self.sink.take(db, sorted).await;
         Ok(report)
     }
 
@@ -182,6 +195,7 @@ impl std::ops::AddAssign for Report {
         self.refused += other.refused;
         self.stuck += other.stuck;
         self.waiting += other.waiting;
+        self.lost += other.lost;
     }
 }
 
