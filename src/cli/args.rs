@@ -126,6 +126,24 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Try parked documents again, without waiting for the end of their pause.
+    ///
+    /// What no lens can carry, and what the upstream refuses, is parked in the database `chesterfield`. Once the document, the lens or
+    /// the upstream's rule is mended, this carries it. Prints a line for each with what became of it.
+    #[command(
+        after_long_help = "Exit codes: 0 nothing of it is parked any more, 1 some stays parked, 64 the configuration or the command line is wrong, 69 \
+                                 the upstream is not to be had."
+    )]
+    Retry {
+        /// The databases that hold the documents.
+        #[arg(required_unless_present = "all", value_name = "DATABASE")]
+        databases: Vec<String>,
+        /// Those of every database.
+        #[arg(long, conflicts_with = "databases")]
+        all: bool,
+        #[command(flatten)]
+        options: Options,
+    },
 }
 
 /// How problems are told.
@@ -144,6 +162,7 @@ impl Command {
             Self::Serve(options)
             | Self::Check { options, .. }
             | Self::Reconcile { options, .. }
+            | Self::Retry { options, .. }
             | Self::Test { options, .. }
             | Self::Transform { options, .. }
             | Self::NewVersion { options, .. } => options,

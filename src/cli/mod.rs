@@ -5,6 +5,7 @@ mod check;
 mod log;
 mod new_version;
 mod reconcile;
+mod retry;
 mod screen;
 mod serve;
 mod test;
@@ -94,6 +95,7 @@ pub fn run() -> ExitCode {
         }
         args::Command::NewVersion { schema, app, .. } => new_version::run(&overrides, &schema, app.as_deref()),
         args::Command::Reconcile { databases, .. } => reconcile::run(&overrides, &databases),
+        args::Command::Retry { databases, .. } => retry::run(&overrides, &databases),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use std::io;
 
 use chesterfield::{
     config::{Config, Overrides},
-    fanout::{FanOut, Report},
+    fanout::Report,
 };
 
 use super::{Failure, log, say, serve};
@@ -16,11 +16,7 @@ pub fn run(overrides: &Overrides, databases: &[String]) -> Result<(), Failure> {
     serve::runtime()?.block_on(async {
         let upstream = serve::upstream(&config).await?;
         say(io::stdout(), &upstream.name);
-        let fan_out = FanOut::new(
-            upstream,
-            config.schemas.registry.clone(),
-            config.schemas.lenses.clone().into(),
-        );
+        let fan_out = serve::fan_out(&config, upstream);
         for db in databases {
             let report = fan_out.sweep(db).await;
             let Report {
@@ -28,7 +24,7 @@ pub fn run(overrides: &Overrides, databases: &[String]) -> Result<(), Failure> {
                 refused,
                 stuck,
                 waiting,
-                lost: _,
+                lost,
             } = report.map_err(|error| Failure::Unavailable(format!("{db}: {error}")))?;
             say(
                 io::stdout(),
@@ -37,6 +33,10 @@ pub fn run(overrides: &Overrides, databases: &[String]) -> Result<(), Failure> {
                      {waiting} wait for a document"
                 ),
             );
+            if lost > 0 {
+                let what = format_args!("{db}: {lost} entities could not be parked: the log tells why").to_string();
+                say(io::stderr(), &what);
+            }
         }
         Ok(())
     })

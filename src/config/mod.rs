@@ -4,6 +4,7 @@ mod against;
 mod clients;
 mod compile;
 mod earlier;
+mod fingerprint;
 mod folder;
 mod manifests;
 mod next;
@@ -18,6 +19,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
+    parked::Pauses,
     proxy::{
         self,
         validate::{Judge, Validate},
@@ -51,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// What becomes of documents that do not fit their class, in the order of the registry's classes.
     pub validate: Vec<Validate>,
+    /// When entities that could not be carried whole are tried again.
+    pub pauses: Pauses,
     /// What is logged, and how.
     pub log: Log,
     /// Where Prometheus fetches metrics.

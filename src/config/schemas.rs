@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
+    fingerprint::fingerprint,
     folder::{self, Source},
     manifests,
     problem::{Problem, Report},
@@ -32,6 +33,8 @@ pub struct Schemas {
     pub scenarios: Vec<(String, Scenario)>,
     /// Where classes and lenses were read.
     pub files: Files,
+    /// The same as long as every document is carried as it was.
+    pub fingerprint: String,
 }
 
 /// The files of classes and lenses, each in the order of the registry.
@@ -99,6 +102,7 @@ pub(super) fn load(root: &Path, scope: Scope, limits: script::Limits, report: &m
             classes: classes.into_iter().map(|declared| declared.file).collect(),
             lenses: lens_files,
         },
+        fingerprint: fingerprint(root, limits),
     };
     for (place, flaw) in lint::at_once(&schemas.registry, &schemas.lenses, &schemas.apps) {
         report.add(schemas.files.of(place), flaw);

@@ -95,11 +95,7 @@ async fn retry_for_ever(fan_out: &FanOut, parked: &Parked) {
 
 impl FanOut {
     /// Tries parked entities again, a page at a time, and tells of each what became of it. Does nothing if none is parked here.
-    pub async fn retry(
-        &self,
-        which: &Which,
-        tell: &mut (dyn FnMut(&Entry, &Became) + Send),
-    ) -> Result<(), Error> {
+    pub async fn retry(&self, which: &Which, tell: &mut (dyn FnMut(&Entry, &Became) + Send)) -> Result<(), Error> {
         let Some(parked) = self.parked() else { return Ok(()) };
         let db = match which {
             Which::All(db) => db.as_deref(),
@@ -139,7 +135,9 @@ impl FanOut {
     /// Tries a page of entities, in their order.
     async fn retry_these(&self, parked: &Parked, due: Vec<Entry>) -> Result<Vec<(Entry, Became)>, Error> {
         let claimed = parked.claim(due.clone()).await?;
-        let taken = due.into_iter().filter(|entry| !claimed.iter().any(|claimed| claimed.id == entry.id));
+        let taken = due
+            .into_iter()
+            .filter(|entry| !claimed.iter().any(|claimed| claimed.id == entry.id));
         let mut all: Vec<(Entry, Became)> = taken.map(|entry| (entry, Became::Taken)).collect();
         // In the order of ids, and so by database.
         for of_one in claimed.chunk_by(|a, b| a.db == b.db) {
@@ -160,13 +158,25 @@ impl FanOut {
 
     /// Tries entities of one database. An upstream that does not answer fails them, and nothing else.
     async fn retry_in(&self, db: &str, entries: &[Entry]) -> Vec<(Entry, Became)> {
-        let mut keys: Vec<EntityKey> = entries.iter().filter_map(|entry| self.entity_of(&entry.target)).collect();
+        let mut keys: Vec<EntityKey> = entries
+            .iter()
+            .filter_map(|entry| self.entity_of(&entry.target))
+            .collect();
         keys.sort();
         keys.dedup();
         let held = Arc::new(Mutex::new(Sorted::default()));
         let done = self.holding(&held).reconcile(db, &keys).await;
-        let is_database_gone = matches!(&done, Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }));
-        let failed = done.err().map_or_else(|| "it cannot be read or written: the log tells why".to_owned(), |error| error.to_string());
+        let is_database_gone = matches!(
+            &done,
+            Err(Error::Refused {
+                status: StatusCode::NOT_FOUND,
+                ..
+            })
+        );
+        let failed = done.err().map_or_else(
+            || "it cannot be read or written: the log tells why".to_owned(),
+            |error| error.to_string(),
+        );
         let sorted = held.lock().unwrap_or_else(PoisonError::into_inner);
         let became = |entry: &Entry| {
             let Some(key) = self.entity_of(&entry.target).filter(|_| !is_database_gone) else {

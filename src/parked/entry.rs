@@ -257,14 +257,8 @@ mod tests {
 
     #[test]
     fn what_people_add_does_no_harm() {
-        let mut document = serde_json::to_value(Entry::new(
-            "todos",
-            &stuck(),
-            Timestamp::now(),
-            &Pauses::default(),
-            "",
-        ))
-        .unwrap();
+        let mut document =
+            serde_json::to_value(Entry::new("todos", &stuck(), Timestamp::now(), &Pauses::default(), "")).unwrap();
         document["note"] = Value::from("looked at it");
         assert!(serde_json::from_value::<Entry>(document).is_ok());
     }

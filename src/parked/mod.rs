@@ -184,7 +184,13 @@ impl Parked {
                 Err(row) => {
                     refused += 1;
                     let entry = put.entry();
-                    tracing::error!(db = entry.db, parked = entry.id, error = row.error, reason = row.reason, "cannot be parked");
+                    tracing::error!(
+                        db = entry.db,
+                        parked = entry.id,
+                        error = row.error,
+                        reason = row.reason,
+                        "cannot be parked"
+                    );
                 }
             }
         }
@@ -238,7 +244,13 @@ impl Parked {
                 };
                 metrics::gauge!("chesterfield_parked_entities").decrement(1);
                 metrics::counter!("chesterfield_unparked_total", "why" => why).increment(1);
-                tracing::info!(db = entry.db, document = entry.target, parked = entry.id, why, "an entity is unparked");
+                tracing::info!(
+                    db = entry.db,
+                    document = entry.target,
+                    parked = entry.id,
+                    why,
+                    "an entity is unparked"
+                );
                 self.state().known.remove(&entry.id);
             }
         }
@@ -311,6 +323,8 @@ fn until(now: Timestamp, then: Timestamp) -> Duration {
 
 impl fmt::Debug for Parked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parked").field("registry", &self.0.registry).finish_non_exhaustive()
+        f.debug_struct("Parked")
+            .field("registry", &self.0.registry)
+            .finish_non_exhaustive()
     }
 }

@@ -159,7 +159,10 @@ async fn list(upstream: &Upstream, question: &serde_json::Value) -> Result<(Vec<
     }
     let reply = reply.expect(&[StatusCode::OK])?;
     let Listed { rows } = reply.json()?;
-    let last = rows.last().filter(|_| rows.len() == PAGE).and_then(|row| row.id.clone());
+    let last = rows
+        .last()
+        .filter(|_| rows.len() == PAGE)
+        .and_then(|row| row.id.clone());
     let entries = rows.iter().filter_map(|row| {
         let document = row.doc.as_ref()?;
         let entry = serde_json::from_str(document.get());
