@@ -79,6 +79,7 @@ impl Count {
             Became::Failed(reason) => (&mut self.open, format!("{target}: {reason}")),
         };
         *counted += 1;
-        say(io::stdout(), &format_args!("{db}: {told}"));
+        // Reasons may quote documents, and a terminal does what control characters say.
+        say(io::stdout(), &format!("{db}: {told}").replace(char::is_control, " "));
     }
 }

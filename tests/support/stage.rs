@@ -13,7 +13,8 @@ use std::{
 use bytes::Bytes;
 use chesterfield::{
     config::{Config, Given, Overrides, Schemas},
-    fanout::FanOut,
+    fanout::{FanOut, Retrying},
+    parked::{Parked, Pauses},
     proxy::{
         self, Passing, Proxy, Settings, Writes,
         validate::{Validate, Validating},
@@ -39,6 +40,7 @@ pub struct Stage {
     direct: Server,
     servers: Vec<Server>,
     config: Config,
+    pauses: Option<Pauses>,
 }
 
 /// A proxy on a port of its own.
@@ -47,6 +49,7 @@ pub struct Server {
     stop: CancellationToken,
     served: JoinHandle<()>,
     writes: Option<Arc<FanningOut>>,
+    retrying: Option<Retrying>,
 }
 
 /// What a server answered.
@@ -85,7 +88,8 @@ impl Stage {
         Self::build(Path::new("schemas"), wrap).await
     }
 
-    async fn build(schemas: &Path, wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
+    /// Both.
+    pub async fn build(schemas: &Path, wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
         let mut upstream = match std::env::var("COUCHDB_URL") {
             Ok(url) => upstream::http(&url, Timeouts::default()).unwrap(),
             Err(_) => Upstream {
@@ -94,18 +98,7 @@ impl Stage {
                 name: "embedded".into(),
             },
         };
-        let given = |path: &Path| {
-            Some(Given {
-                value: Path::new(env!("CARGO_MANIFEST_DIR")).join(path),
-                by: "test".into(),
-            })
-        };
-        let overrides = Overrides {
-            config: given(Path::new("config.yaml")),
-            schemas: given(schemas),
-            ..Overrides::default()
-        };
-        let config = Config::load(&overrides).unwrap();
+        let config = configured(schemas);
         let direct = Server::start(
             Settings::default(),
             upstream.clone(),
@@ -125,6 +118,7 @@ impl Stage {
             direct,
             servers: Vec::new(),
             config,
+            pauses: None,
         };
         assert!(stage.direct().ask("PUT", "", "").await.status.is_success());
         stage
@@ -135,6 +129,16 @@ impl Stage {
         let Schemas { registry, apps, .. } = &self.config.schemas;
         let scoped = |app: &Arc<AppManifest>| AppManifest::new(registry, app.manifest.clone(), scope);
         self.config.proxy.apps = Apps::new(apps.iter().map(scoped)).unwrap();
+    }
+
+    /// Migrating proxies that are started from now on have other schemas.
+    pub fn schemas(&mut self, schemas: &Path) {
+        self.config = configured(schemas);
+    }
+
+    /// Migrating proxies that are started from now on park what is stuck, and try it again after these pauses.
+    pub fn park(&mut self, pauses: Pauses) {
+        self.pauses = Some(pauses);
     }
 
     /// What migrating proxies that are started from now on do with documents that do not fit a class, and with those of all others.
@@ -156,20 +160,25 @@ impl Stage {
 
     pub async fn proxy_with(&mut self, limits: Limits) -> Asking {
         let schemas = &self.config.schemas;
-        let fan_out = FanOut::new(
+        let mut fan_out = FanOut::new(
             self.upstream.clone(),
             schemas.registry.clone(),
             schemas.lenses.clone().into(),
         );
-        let fanning_out = Arc::new(FanningOut::new(self.upstream.clone(), fan_out, limits));
+        if let Some(pauses) = self.pauses {
+            let parked = Parked::new(self.upstream.clone(), &*schemas.fingerprint, pauses);
+            fan_out = fan_out.parking(parked);
+        }
+        let fanning_out = Arc::new(FanningOut::new(self.upstream.clone(), fan_out.clone(), limits));
         let writes = Validating::before(fanning_out.clone(), self.config.judge(), limits.held);
-        let server = Server::start(
+        let mut server = Server::start(
             self.config.proxy.clone(),
             self.upstream.clone(),
             writes,
             Some(fanning_out),
         )
         .await;
+        server.retrying = Retrying::start(fan_out);
         let asking = self.asking(&server);
         self.servers.push(server);
         asking
@@ -221,6 +230,21 @@ impl Stage {
     }
 }
 
+fn configured(schemas: &Path) -> Config {
+    let given = |path: &Path| {
+        Some(Given {
+            value: Path::new(env!("CARGO_MANIFEST_DIR")).join(path),
+            by: "test".into(),
+        })
+    };
+    let overrides = Overrides {
+        config: given(Path::new("config.yaml")),
+        schemas: given(schemas),
+        ..Overrides::default()
+    };
+    Config::load(&overrides).unwrap()
+}
+
 impl Server {
     async fn start(
         settings: Settings,
@@ -238,12 +262,16 @@ impl Server {
             stop,
             served,
             writes: fanning,
+            retrying: None,
         }
     }
 
     async fn end(self) {
         self.stop.cancel();
         self.served.await.unwrap();
+        if let Some(retrying) = self.retrying {
+            retrying.finish().await;
+        }
         if let Some(writes) = self.writes {
             writes.finish().await;
         }
