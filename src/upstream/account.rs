@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -50,6 +50,9 @@ pub enum Error {
     },
 }
 
+/// All but what never has to be encoded (RFC 3986, 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// A request to be made with the service account.
 #[derive(Clone, Debug)]
 pub struct Ask {
@@ -77,13 +80,13 @@ pub struct Reply {
 
 /// The path of a database, or of what lies in it: each part is percent-encoded and stands behind a slash of its own.
 pub fn path<const N: usize>(parts: [&str; N]) -> String {
-    let parts = parts.map(|part| format!("/{}", utf8_percent_encode(part, NON_ALPHANUMERIC)));
+    let parts = parts.map(|part| format!("/{}", utf8_percent_encode(part, RESERVED)));
     parts.concat()
 }
 
 /// Percent-encodes a value in a query.
 pub fn encoded(value: &str) -> String {
-    utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(value, RESERVED).to_string()
 }
 
 impl Ask {
