@@ -19,7 +19,6 @@ use http::StatusCode;
 use http_body_util::BodyExt as _;
 use lot::{Lot, SHORT, is_own_write, mended, person, refusing, says, scripts};
 use serde_json::{Value, json};
-use stage::Stage;
 use tokio::sync::Barrier;
 use tower::Service as _;
 
@@ -37,8 +36,8 @@ async fn what_a_script_fails_at_is_parked_and_all_else_carried() {
         answer.body.as_array().unwrap().iter().all(|row| row["ok"] == true),
         "{answer:?}"
     );
-    assert_eq!(proxy.get("person:Ada Lovelace:v:2").await["last"], "Lovelace");
-    assert_eq!(proxy.get("person:Grace Hopper:v:2").await["last"], "Hopper");
+    assert_eq!(proxy.get("person:Ada%20Lovelace:v:2").await["last"], "Lovelace");
+    assert_eq!(proxy.get("person:Grace%20Hopper:v:2").await["last"], "Hopper");
     assert_eq!(proxy.get("person:Ada:v:2").await, Value::Null);
 
     let parked = lot.entries(&stage).await;
@@ -276,7 +275,7 @@ async fn an_account_that_may_not_park_fails_no_write() {
         .ask("POST", "_bulk_docs", json!({ "docs": docs }).to_string())
         .await;
     assert_eq!(answer.status, StatusCode::CREATED);
-    assert_eq!(proxy.get("person:Ada Lovelace:v:2").await["last"], "Lovelace");
+    assert_eq!(proxy.get("person:Ada%20Lovelace:v:2").await["last"], "Lovelace");
     lot.end(stage).await;
 }
 
