@@ -202,3 +202,134 @@ impl Which {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use http::Request;
+    use serde_json::json;
+    use tower::{Service as _, service_fn};
+
+    use super::*;
+    use crate::{
+        config::{Config, Given, Overrides},
+        parked::Pauses,
+        upstream::{Body, Upstream, UpstreamService, body::full, embedded::Embedded},
+    };
+
+    /// Seconds from the beginning to each time that entities were read, by the clock that tokio stops.
+    type Reads = Arc<Mutex<Vec<u64>>>;
+
+    async fn put(upstream: &Upstream, path: &str, body: &serde_json::Value) {
+        let request = Request::put(path).header("content-type", "application/json");
+        let answer = upstream
+            .send(request.body(full(body.to_string())).unwrap())
+            .await
+            .unwrap();
+        assert!(answer.status().is_success(), "{path}");
+    }
+
+    /// A store that holds a person whom no script can carry, and a fan-out that notes when it looks.
+    async fn people(pauses: Pauses) -> (FanOut, Reads) {
+        let begun = Instant::now();
+        let reads = Reads::default();
+        let (noting, store) = (reads.clone(), UpstreamService::new(Embedded::memory()));
+        let service = service_fn(move |request: Request<Body>| {
+            if request.uri().path().ends_with("/_bulk_get") {
+                noting.lock().unwrap().push(begun.elapsed().as_secs());
+            }
+            store.clone().call(request)
+        });
+        let upstream = Upstream {
+            service: UpstreamService::new(service),
+            account: None,
+            name: "embedded".into(),
+        };
+        let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/schemas");
+        let given = |value| Given {
+            value,
+            by: "test".into(),
+        };
+        let overrides = Overrides {
+            schemas: Some(given(schemas)),
+            ..Overrides::default()
+        };
+        let schemas = Config::load(&overrides).unwrap().schemas;
+        let then: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let clock = Arc::new(move || then + begun.elapsed());
+        let parked = Parked::with_clock(upstream.clone(), &*schemas.fingerprint, pauses, clock);
+        let fan_out = FanOut::new(upstream.clone(), schemas.registry, schemas.lenses.into()).parking(parked);
+        put(&upstream, "/people", &json!({})).await;
+        let person = json!({"schema": "person", "version": 1, "name": "Ada"});
+        put(&upstream, "/people/person:k:v:1", &person).await;
+        let key = fan_out.entity_of("person:k:v:1").unwrap();
+        let report = fan_out.reconcile("people", &[key]).await.unwrap();
+        assert_eq!((report.stuck, report.lost), (1, 0));
+        (fan_out, reads)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_until_they_are_the_longest() {
+        let pauses = Pauses {
+            first: Duration::from_secs(60),
+            longest: Duration::from_secs(600),
+        };
+        let (fan_out, reads) = people(pauses).await;
+        let retrying = Retrying::start(fan_out).unwrap();
+        tokio::time::sleep(Duration::from_secs(2200)).await;
+        retrying.finish().await;
+        let reads = reads.lock().unwrap();
+        let rests: Vec<u64> = reads.windows(2).map(|two| two[1] - two[0]).collect();
+        assert_eq!((reads[0], &*rests), (0, &[60, 120, 240, 480, 600, 600][..]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_is_tried_before_its_time_and_by_one_alone() {
+        let (fan_out, reads) = people(Pauses::default()).await;
+        let mut told = Vec::new();
+        fan_out
+            .retry(&Which::Due, &mut |_, became| told.push(became.clone()))
+            .await
+            .unwrap();
+        assert_eq!(told, []);
+        let which = Which::All(Some("people".to_owned()));
+        fan_out
+            .retry(&which, &mut |_, became| told.push(became.clone()))
+            .await
+            .unwrap();
+        assert!(
+            matches!(&told[..], [Became::Stuck(stuck)] if stuck.target == "person:k:v:2"),
+            "{told:?}"
+        );
+        // Two read it before either has claimed it.
+        let parked = fan_out.parked().unwrap();
+        let page = parked.page(None, None).await.unwrap().entries;
+        let first = fan_out.retry_these(parked, page.clone()).await.unwrap();
+        let second = fan_out.retry_these(parked, page).await.unwrap();
+        assert!(matches!(first[0].1, Became::Stuck(_)), "{first:?}");
+        assert_eq!(second[0].1, Became::Taken);
+        assert_eq!(reads.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_looks_and_finds_nothing_rests() {
+        let (fan_out, _) = people(Pauses::default()).await;
+        let asked = Arc::new(Mutex::new(0));
+        let (asking, store) = (asked.clone(), UpstreamService::new(Embedded::memory()));
+        let service = service_fn(move |request: Request<Body>| {
+            *asking.lock().unwrap() += 1;
+            store.clone().call(request)
+        });
+        let upstream = Upstream {
+            service: UpstreamService::new(service),
+            account: None,
+            name: "embedded".into(),
+        };
+        let parked = Parked::new(upstream.clone(), "", Pauses::default());
+        let retrying = Retrying::start(FanOut { upstream, ..fan_out }.parking(parked)).unwrap();
+        tokio::time::sleep(Duration::from_secs(3601)).await;
+        retrying.finish().await;
+        assert!((60..=62).contains(&*asked.lock().unwrap()), "{asked:?}");
+    }
+}
