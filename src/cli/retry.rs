@@ -8,7 +8,7 @@ use chesterfield::{
     parked::{Entry, Gone},
 };
 
-use super::{Failure, log, say, serve};
+use super::{Failure, args, log, say, serve};
 
 /// Something stays parked.
 const LEFT: u8 = 1;
@@ -22,17 +22,17 @@ struct Count {
     open: usize,
 }
 
-/// Tries what is parked: of these databases, or of all if there are none.
-pub fn run(overrides: &Overrides, databases: &[String]) -> Result<(), Failure> {
+/// Tries what is parked.
+pub fn run(overrides: &Overrides, which: args::Which) -> Result<(), Failure> {
     let config = Config::load(overrides)?;
     log::start(config.log);
     serve::runtime()?.block_on(async {
         let upstream = serve::upstream(&config).await?;
         say(io::stdout(), &upstream.name);
         let fan_out = serve::fan_out(&config, upstream);
-        let which: Vec<Which> = match databases {
-            [] => vec![Which::All(None)],
-            these => these.iter().map(|db| Which::All(Some(db.clone()))).collect(),
+        let which: Vec<Which> = match which.all {
+            true => vec![Which::All(None)],
+            false => which.databases.into_iter().map(|db| Which::All(Some(db))).collect(),
         };
         let mut count = Count::default();
         for which in which {

@@ -5,6 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use chesterfield::{
     config::{Config, LogFormat, Overrides, Problem, UpstreamConfig},
     fanout::{FanOut, Retrying},
+    follower::Follower,
     parked::Parked,
     proxy::{self, Proxy, validate::Validating, writes::FanningOut},
     upstream::{Upstream, body, embedded::Embedded},
@@ -83,12 +84,23 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         }
         LogFormat::Json => tracing::info!(%address, upstream = name, apps = %config.schemas.apps, "listening"),
     }
-    let retrying = Retrying::start(fan_out);
+    let retrying = Retrying::start(fan_out.clone());
+    let follower = config.follower.clone().map(|mut settings| {
+        if matches!(config.upstream, UpstreamConfig::Embedded(_)) {
+            // Its files are this process's alone.
+            settings.lease = None;
+        }
+        let fingerprints = &config.schemas.fingerprints;
+        Follower::start(fan_out, fingerprints, settings, stop.clone())
+    });
     proxy::serve(listener, Arc::new(proxy), stop).await;
     if let Some(retrying) = retrying {
         retrying.finish().await;
     }
     fanning_out.finish().await;
+    if let Some(follower) = follower {
+        follower.ended().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -96,7 +108,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 /// What carries documents by the configured schemas, and parks those that cannot be carried.
 pub fn fan_out(config: &Config, upstream: Upstream) -> FanOut {
     let schemas = &config.schemas;
-    let parked = Parked::new(upstream.clone(), &*schemas.fingerprint, config.pauses);
+    let parked = Parked::new(upstream.clone(), schemas.fingerprints.clone(), config.pauses);
     FanOut::new(upstream, schemas.registry.clone(), schemas.lenses.clone().into()).parking(parked)
 }
 

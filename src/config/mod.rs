@@ -4,8 +4,8 @@ mod against;
 mod clients;
 mod compile;
 mod earlier;
-mod fingerprint;
 mod folder;
+mod following;
 mod manifests;
 mod next;
 mod problem;
@@ -19,6 +19,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
+    follower,
     parked::Pauses,
     proxy::{
         self,
@@ -55,6 +56,8 @@ pub struct Config {
     pub validate: Vec<Validate>,
     /// When entities that could not be carried whole are tried again.
     pub pauses: Pauses,
+    /// How databases are followed; none if they are not.
+    pub follower: Option<follower::Settings>,
     /// What is logged, and how.
     pub log: Log,
     /// Where Prometheus fetches metrics.

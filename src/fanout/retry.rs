@@ -1,6 +1,7 @@
 //! Trying parked entities again: when their pause is over, at once when the schemas have changed, and when somebody asks.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -107,16 +108,18 @@ impl FanOut {
         loop {
             let page = parked.page(db, after.as_deref()).await?;
             let now = parked.now();
-            let (due, later): (Vec<Entry>, Vec<Entry>) = page
-                .entries
-                .into_iter()
-                .partition(|entry| which.why(entry, parked.registry(), now).is_some());
-            later.iter().for_each(|entry| parked.expect(entry.next));
-            for entry in &due {
-                let why = which.why(entry, parked.registry(), now).unwrap_or_default();
-                metrics::counter!("chesterfield_retried_total", "why" => why).increment(1);
+            left += page.entries.len();
+            let mut due = Vec::new();
+            for entry in page.entries {
+                let registry = self.tried_with(&entry);
+                match which.why(&entry, &registry, now) {
+                    Some(why) => {
+                        metrics::counter!("chesterfield_retried_total", "why" => why).increment(1);
+                        due.push((entry, registry));
+                    }
+                    None => parked.expect(entry.next),
+                }
             }
-            left += later.len() + due.len();
             for (entry, became) in self.retry_these(parked, due).await? {
                 left -= usize::from(matches!(became, Became::Gone(_)));
                 tell(&entry, &became);
@@ -132,16 +135,21 @@ impl FanOut {
         Ok(())
     }
 
-    /// Tries a page of entities, in their order.
-    async fn retry_these(&self, parked: &Parked, due: Vec<Entry>) -> Result<Vec<(Entry, Became)>, Error> {
-        let claimed = parked.claim(due.clone()).await?;
-        let taken = due
-            .into_iter()
-            .filter(|entry| !claimed.iter().any(|claimed| claimed.id == entry.id));
-        let mut all: Vec<(Entry, Became)> = taken.map(|entry| (entry, Became::Taken)).collect();
+    /// The fingerprint of what an entity would be tried with; empty if no lens ties it to anything any more.
+    fn tried_with(&self, entry: &Entry) -> String {
+        let key = self.entity_of(&entry.target);
+        key.map(|key| self.fingerprint(key.first)).unwrap_or_default()
+    }
+
+    /// Tries a page of entities, each with its fingerprint, in their order.
+    async fn retry_these(&self, parked: &Parked, due: Vec<(Entry, String)>) -> Result<Vec<(Entry, Became)>, Error> {
+        let claimed = parked.claim(&due).await?;
+        let is_claimed: HashSet<&str> = claimed.iter().map(|entry| &*entry.id).collect();
+        let taken = due.into_iter().filter(|(entry, _)| !is_claimed.contains(&*entry.id));
+        let mut all: Vec<(Entry, Became)> = taken.map(|(entry, _)| (entry, Became::Taken)).collect();
         // In the order of ids, and so by database.
         for of_one in claimed.chunk_by(|a, b| a.db == b.db) {
-            all.extend(self.retry_in(&of_one[0].db, of_one).await);
+            all.extend(self.retry_in(&of_one[0].db, of_one, parked).await);
         }
         let settled = all.iter().filter_map(|(entry, became)| {
             let became = match became {
@@ -157,7 +165,7 @@ impl FanOut {
     }
 
     /// Tries entities of one database. An upstream that does not answer fails them, and nothing else.
-    async fn retry_in(&self, db: &str, entries: &[Entry]) -> Vec<(Entry, Became)> {
+    async fn retry_in(&self, db: &str, entries: &[Entry], parked: &Parked) -> Vec<(Entry, Became)> {
         let mut keys: Vec<EntityKey> = entries
             .iter()
             .filter_map(|entry| self.entity_of(&entry.target))
@@ -165,18 +173,17 @@ impl FanOut {
         keys.sort();
         keys.dedup();
         let held = Arc::new(Mutex::new(Sorted::default()));
-        let done = self.holding(&held).reconcile(db, &keys).await;
-        let is_database_gone = matches!(
-            &done,
-            Err(Error::Refused {
-                status: StatusCode::NOT_FOUND,
-                ..
-            })
-        );
-        let failed = done.err().map_or_else(
-            || "it cannot be read or written: the log tells why".to_owned(),
-            |error| error.to_string(),
-        );
+        let mut failed = HashMap::new();
+        let each = |key: &EntityKey, error: &Error| {
+            self.tell_failed(db, key, error);
+            failed.insert(key.clone(), error.to_string());
+        };
+        let done = self.holding(parked, &held).look_at(db, &keys, each).await;
+        let is_database_gone = matches!(&done, Err(Error::Refused { status, .. }) if *status == StatusCode::NOT_FOUND);
+        let at_all = match done {
+            Ok(_) => "it cannot be read: the log tells why".to_owned(),
+            Err(error) => error.to_string(),
+        };
         let sorted = held.lock().unwrap_or_else(PoisonError::into_inner);
         let became = |entry: &Entry| {
             let Some(key) = self.entity_of(&entry.target).filter(|_| !is_database_gone) else {
@@ -185,7 +192,7 @@ impl FanOut {
             match self.name_of(&key).and_then(|name| sorted.get(&name)) {
                 Some(Ok(())) => Became::Gone(Gone::Carried),
                 Some(Err(stuck)) => Became::Stuck(stuck),
-                None => Became::Failed(failed.clone()),
+                None => Became::Failed(failed.get(&key).unwrap_or(&at_all).clone()),
             }
         };
         entries.iter().map(|entry| (entry.clone(), became(entry))).collect()
@@ -215,6 +222,7 @@ mod tests {
     use crate::{
         config::{Config, Given, Overrides},
         parked::Pauses,
+        schema::Fingerprints,
         upstream::{Body, Upstream, UpstreamService, body::full, embedded::Embedded},
     };
 
@@ -258,7 +266,7 @@ mod tests {
         let schemas = Config::load(&overrides).unwrap().schemas;
         let then: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
         let clock = Arc::new(move || then + begun.elapsed());
-        let parked = Parked::with_clock(upstream.clone(), &*schemas.fingerprint, pauses, clock);
+        let parked = Parked::with_clock(upstream.clone(), schemas.fingerprints, pauses, clock);
         let fan_out = FanOut::new(upstream.clone(), schemas.registry, schemas.lenses.into()).parking(parked);
         put(&upstream, "/people", &json!({})).await;
         let person = json!({"schema": "person", "version": 1, "name": "Ada"});
@@ -304,7 +312,8 @@ mod tests {
         );
         // Two read it before either has claimed it.
         let parked = fan_out.parked().unwrap();
-        let page = parked.page(None, None).await.unwrap().entries;
+        let page = parked.page(None, None).await.unwrap().entries.into_iter();
+        let page: Vec<_> = page.map(|entry| (entry, String::new())).collect();
         let first = fan_out.retry_these(parked, page.clone()).await.unwrap();
         let second = fan_out.retry_these(parked, page).await.unwrap();
         assert!(matches!(first[0].1, Became::Stuck(_)), "{first:?}");
@@ -326,7 +335,7 @@ mod tests {
             account: None,
             name: "embedded".into(),
         };
-        let parked = Parked::new(upstream.clone(), "", Pauses::default());
+        let parked = Parked::new(upstream.clone(), Fingerprints::default(), Pauses::default());
         let retrying = Retrying::start(FanOut { upstream, ..fan_out }.parking(parked)).unwrap();
         tokio::time::sleep(Duration::from_secs(3601)).await;
         retrying.finish().await;

@@ -10,6 +10,7 @@ use crate::{
     lens::PutError,
     parked::{self, Kind, Parked, Stuck},
     reconcile::{Entity, Refusal},
+    schema::ClassId,
 };
 
 /// Entities by name: each with what it is stuck at, or with nothing if it came through.
@@ -24,12 +25,12 @@ pub enum Sink {
     /// They are parked.
     Parked(Parked),
     /// Somebody looks into them.
-    Held(Arc<Mutex<Sorted>>),
+    Held(Parked, Arc<Mutex<Sorted>>),
 }
 
 impl Sorted {
     /// Adds an entity that was reconciled; refusals are those of its lenses. One that could not be read is left out.
-    pub fn add(&mut self, entity: &Entity, refusals: &[Refusal]) {
+    pub fn add(&mut self, fan_out: &FanOut, entity: &Entity, refusals: &[Refusal]) {
         let ids = entity.members.iter().map(|member| &*member.id);
         let Some(name) = parked::name(ids) else { return };
         let stuck = refusals.first().map(|Refusal { target, error }| Stuck {
@@ -43,6 +44,7 @@ impl Sorted {
             },
             reason: error.to_string(),
             place: error.place(),
+            registry: fan_out.fingerprint(entity.members[0].class),
         });
         self.0.insert(name.to_owned(), stuck);
     }
@@ -59,6 +61,7 @@ impl Sorted {
                 error,
                 reason,
                 place: String::new(),
+                registry: fan_out.fingerprint(entity.first),
             };
             self.0.entry(name).or_default().get_or_insert(stuck);
         }
@@ -86,7 +89,7 @@ impl Sink {
                 }
                 parked.note(db, &stuck, &through).await
             }
-            Sink::Held(held) => {
+            Sink::Held(_, held) => {
                 held.lock().unwrap_or_else(PoisonError::into_inner).0.extend(sorted.0);
                 0
             }
@@ -104,15 +107,21 @@ impl FanOut {
     /// Where they are parked.
     pub(super) fn parked(&self) -> Option<&Parked> {
         match &self.sink {
-            Sink::Parked(parked) => Some(parked),
-            Sink::Nowhere | Sink::Held(_) => None,
+            Sink::Parked(parked) | Sink::Held(parked, _) => Some(parked),
+            Sink::Nowhere => None,
         }
     }
 
     /// The same, for somebody who looks into what becomes of each entity.
-    pub(super) fn holding(&self, held: &Arc<Mutex<Sorted>>) -> Self {
-        let sink = Sink::Held(held.clone());
+    pub(super) fn holding(&self, parked: &Parked, held: &Arc<Mutex<Sorted>>) -> Self {
+        let sink = Sink::Held(parked.clone(), held.clone());
         Self { sink, ..self.clone() }
+    }
+
+    /// What entities with a document of this class are tried with.
+    pub(super) fn fingerprint(&self, class: ClassId) -> String {
+        let fingerprint = self.parked().map(|parked| parked.fingerprint(class).to_owned());
+        fingerprint.unwrap_or_default()
     }
 
     /// The name of an entity, see [`parked::name`].

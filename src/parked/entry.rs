@@ -34,6 +34,8 @@ pub struct Stuck {
     pub reason: String,
     /// Where, without values: a script's file, line and column, a field, a path and a rule. Empty if there is nothing to say.
     pub place: String,
+    /// The fingerprint of the classes and lenses it was tried with, see [`Fingerprints`](crate::schema::Fingerprints).
+    pub registry: String,
 }
 
 /// What stands in the way of an edit.
@@ -81,7 +83,7 @@ pub struct Entry {
     pub last: Timestamp,
     /// When it is tried again.
     pub next: Timestamp,
-    /// The fingerprint of the schemas it was tried with.
+    /// The fingerprint of the classes and lenses it was tried with.
     pub registry: String,
 }
 
@@ -150,7 +152,7 @@ pub fn range(db: Option<&str>) -> (String, String) {
 
 impl Entry {
     /// What is parked for the first time.
-    pub fn new(db: &str, stuck: &Stuck, now: Timestamp, pauses: &Pauses, registry: &str) -> Self {
+    pub fn new(db: &str, stuck: &Stuck, now: Timestamp, pauses: &Pauses) -> Self {
         let blank = Self {
             id: id(db, &stuck.entity),
             rev: None,
@@ -166,11 +168,11 @@ impl Entry {
             next: whole(now),
             registry: String::new(),
         };
-        blank.again(stuck, now, pauses, registry)
+        blank.again(stuck, now, pauses)
     }
 
     /// What has been tried once more, in vain.
-    pub fn again(&self, stuck: &Stuck, now: Timestamp, pauses: &Pauses, registry: &str) -> Self {
+    pub fn again(&self, stuck: &Stuck, now: Timestamp, pauses: &Pauses) -> Self {
         let attempts = self.attempts.saturating_add(1);
         Self {
             target: stuck.target.clone(),
@@ -180,12 +182,12 @@ impl Entry {
             attempts,
             last: whole(now),
             next: later(now, pauses.after(attempts)),
-            registry: registry.to_owned(),
+            registry: stuck.registry.clone(),
             ..self.clone()
         }
     }
 
-    /// What is about to be tried: whoever writes this first does so, and nobody else for a while. Whoever dies over it
+    /// What is about to be tried with other schemas, or the same: whoever writes this first does so, and nobody else for a while. Whoever dies over it
     /// delays it by no more.
     pub fn claimed(&self, now: Timestamp, registry: &str) -> Self {
         Self {
@@ -223,6 +225,7 @@ mod tests {
             error: Kind::Script,
             reason: "lenses/todo.js:3:9: no group".to_owned(),
             place: "lenses/todo.js:3:9".to_owned(),
+            registry: "5eed".to_owned(),
         }
     }
 
@@ -230,7 +233,7 @@ mod tests {
     fn a_document_is_readable() {
         let pauses = Pauses::default();
         let now: Timestamp = "2026-03-01T12:00:00.123456Z".parse().unwrap();
-        let parked = Entry::new("todos", &stuck(), now, &pauses, "5eed");
+        let parked = Entry::new("todos", &stuck(), now, &pauses);
         let expected = json!({
             "_id": "parked:todos:todo-item:milk:v:1",
             "db": "todos",
@@ -247,7 +250,7 @@ mod tests {
         });
         assert_eq!(serde_json::to_value(&parked).unwrap(), expected);
         let now = "2026-03-01T12:30:00Z".parse().unwrap();
-        let again = parked.again(&stuck(), now, &pauses, "5eed");
+        let again = parked.again(&stuck(), now, &pauses);
         assert_eq!((again.attempts, again.first), (2, parked.first));
         assert_eq!(again.next.to_string(), "2026-03-01T12:32:00Z");
         let claimed = again.claimed(now, "other");
@@ -258,7 +261,7 @@ mod tests {
     #[test]
     fn what_people_add_does_no_harm() {
         let mut document =
-            serde_json::to_value(Entry::new("todos", &stuck(), Timestamp::now(), &Pauses::default(), "")).unwrap();
+            serde_json::to_value(Entry::new("todos", &stuck(), Timestamp::now(), &Pauses::default())).unwrap();
         document["note"] = Value::from("looked at it");
         assert!(serde_json::from_value::<Entry>(document).is_ok());
     }

@@ -22,7 +22,10 @@ use std::{
 use jiff::Timestamp;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::upstream::{Upstream, account::Error};
+use crate::{
+    schema::{ClassId, Fingerprints},
+    upstream::{Upstream, account::Error},
+};
 pub use entry::{Entry, Kind, Pauses, Stuck, name};
 pub use store::Page;
 use store::Put;
@@ -51,7 +54,7 @@ pub struct Parked(Arc<Shared>);
 
 struct Shared {
     upstream: Upstream,
-    registry: String,
+    fingerprints: Fingerprints,
     pauses: Pauses,
     clock: Clock,
     state: Mutex<State>,
@@ -68,16 +71,16 @@ struct State {
 }
 
 impl Parked {
-    /// `registry` is the fingerprint of the schemas that entities are tried with.
-    pub fn new(upstream: Upstream, registry: impl Into<String>, pauses: Pauses) -> Self {
-        Self::with_clock(upstream, registry, pauses, Arc::new(Timestamp::now))
+    /// `fingerprints` are of the schemas that entities are tried with.
+    pub fn new(upstream: Upstream, fingerprints: Fingerprints, pauses: Pauses) -> Self {
+        Self::with_clock(upstream, fingerprints, pauses, Arc::new(Timestamp::now))
     }
 
     /// The same, by another clock.
-    pub fn with_clock(upstream: Upstream, registry: impl Into<String>, pauses: Pauses, clock: Clock) -> Self {
+    pub fn with_clock(upstream: Upstream, fingerprints: Fingerprints, pauses: Pauses, clock: Clock) -> Self {
         Self(Arc::new(Shared {
             upstream,
-            registry: registry.into(),
+            fingerprints,
             pauses,
             clock,
             state: Mutex::default(),
@@ -85,9 +88,9 @@ impl Parked {
         }))
     }
 
-    /// What entities are tried with.
-    pub fn registry(&self) -> &str {
-        &self.0.registry
+    /// What entities of a class are tried with.
+    pub fn fingerprint(&self, class: ClassId) -> &str {
+        self.0.fingerprints.of(class)
     }
 
     /// When they are tried again.
@@ -127,10 +130,10 @@ impl Parked {
     }
 
     fn noted(&self, db: &str, known: Option<&Entry>, stuck: &Stuck, now: Timestamp) -> Entry {
-        let Shared { pauses, registry, .. } = &*self.0;
+        let pauses = self.pauses();
         match known {
-            Some(known) => known.again(stuck, now, pauses, registry),
-            None => Entry::new(db, stuck, now, pauses, registry),
+            Some(known) => known.again(stuck, now, pauses),
+            None => Entry::new(db, stuck, now, pauses),
         }
     }
 
@@ -271,13 +274,14 @@ impl Parked {
         store::page(&self.0.upstream, &entry::range(db), after).await
     }
 
-    /// Takes on some of these, so that nobody else tries them: those that nobody else was faster with.
-    pub async fn claim(&self, due: Vec<Entry>) -> Result<Vec<Entry>, Error> {
+    /// Takes on some of these, each with the fingerprint of what it is tried with, so that nobody else tries them: those that nobody
+    /// else was faster with.
+    pub async fn claim(&self, due: &[(Entry, String)]) -> Result<Vec<Entry>, Error> {
         if due.is_empty() {
-            return Ok(due);
+            return Ok(Vec::new());
         }
         let now = self.now();
-        let claims = due.iter().map(|entry| entry.claimed(now, self.registry()));
+        let claims = due.iter().map(|(entry, registry)| entry.claimed(now, registry));
         let mut claims: Vec<Entry> = claims.collect();
         let rows = store::write(&self.0.upstream, claims.iter().map(store::parked)).await?;
         for (claim, row) in claims.iter_mut().zip(rows) {
@@ -323,8 +327,6 @@ fn until(now: Timestamp, then: Timestamp) -> Duration {
 
 impl fmt::Debug for Parked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parked")
-            .field("registry", &self.0.registry)
-            .finish_non_exhaustive()
+        f.debug_struct("Parked").finish_non_exhaustive()
     }
 }

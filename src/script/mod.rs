@@ -102,6 +102,11 @@ impl Script {
         }
     }
 
+    /// The text of each of its modules, what is imported first.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.0.modules.iter().map(|module| module.function.as_str())
+    }
+
     /// A fault of the script as a whole.
     pub fn fault(&self, what: impl Into<String>) -> Fault {
         Fault::of(&self.0, what)
