@@ -95,18 +95,19 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// Begin the next major version of a schema: class, lens with an example, and manifest.
+    /// Begin the next major version of schemas: class, lens with an example, and manifest.
     ///
     /// Copies the newest class and the manifests of the apps that work with it, raises their versions, and adds a lens
-    /// between old and new. Nothing that exists is changed or overwritten, and the result passes `check` as it is.
+    /// between old and new. However many schemas are named, an app gets one new version. Nothing that exists is changed or overwritten, and the result passes `check` as it is.
     #[command(
         after_long_help = "Exit codes: 0 done, 64 the schemas, the configuration or the command line is wrong, 73 a file is there already or cannot be \
                                  written."
     )]
     NewVersion {
-        /// The schema, as in `todo-item`.
-        schema: String,
-        /// Only this app gets a new manifest; without it, every app whose newest version works with the newest class.
+        /// The schema, as in `todo-item`; several for a new version of an app that changes them all.
+        #[arg(required = true, value_name = "SCHEMA")]
+        schema: Vec<String>,
+        /// Only this app gets a new manifest; without it, every app whose newest version works with a newest class.
         #[arg(long, value_name = "NAME")]
         app: Option<String>,
         #[command(flatten)]

@@ -31,7 +31,7 @@ use crate::{
 
 pub use against::{Changed, Level};
 pub use earlier::{Earlier, NoEarlier};
-pub use next::{NewFile, NoNext};
+pub use next::{NewFile, Next, NoNext};
 pub use problem::{Problem, Problems};
 pub use schemas::Schemas;
 

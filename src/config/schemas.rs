@@ -270,7 +270,7 @@ fn lenses(root: &Path, classes: &[Declared], limits: script::Limits, report: &mu
             },
             None => None,
         };
-        written.extend(script.iter().flat_map(Script::sources));
+        written.extend(script.iter().flat_map(Script::modules));
         let flaws = match file.compile_with(&|name| look_up(classes, name), script) {
             Ok(lens) => {
                 let flaws = lens.run_examples();

@@ -102,9 +102,9 @@ impl Script {
         }
     }
 
-    /// The text of each of its modules, what is imported first.
-    pub fn sources(&self) -> impl Iterator<Item = &str> {
-        self.0.modules.iter().map(|module| module.function.as_str())
+    /// The text of each module as it is run, what is imported first.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.0.modules.iter().map(|module| &*module.function)
     }
 
     /// A fault of the script as a whole.
