@@ -48,16 +48,13 @@ pub fn run(overrides: &Overrides, which: Which) -> Result<(), Failure> {
                 stuck,
                 waiting,
                 failed,
-                lost,
+                lost: _,
             } = shown.report;
             let mut told = format!(
                 "{db}: {written} revisions written, {refused} refused; {stuck} entities no lens could carry, {waiting} wait for a document"
             );
             if failed > 0 {
                 told.push_str(&format!(", {failed} cannot be read or written"));
-            }
-            if lost > 0 {
-                told.push_str(&format!(", {lost} cannot be parked: the log tells why"));
             }
             say(io::stdout(), &told);
         }

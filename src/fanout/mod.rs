@@ -167,7 +167,7 @@ impl FanOut {
                 if outcome.wants.is_empty() || round + 1 == ROUNDS {
                     report.count(db, &outcome);
                     sorted.add(self, &entity, &outcome.refusals);
-                    if outcome.refusals.is_empty() {
+                    if outcome.refusals.is_empty() || self.sink.parks() {
                         settled.extend(self.authored(db, &entity));
                     }
                     writes.extend(outcome.writes);
@@ -187,13 +187,14 @@ impl FanOut {
         let refused = store::write(&self.upstream, db, writes).await?;
         report.refused = refused.len();
         report.written = count - refused.len();
-        if refused.is_empty() {
-            self.recent.note(settled);
-        }
         metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
         metrics::counter!("chesterfield_refused_revisions_total").increment(report.refused as u64);
         sorted.refuse(self, refused);
         report.lost = self.sink.take(db, sorted).await;
+        // Of what is parked somebody else takes care.
+        if report.lost == 0 && (report.refused == 0 || self.sink.parks()) {
+            self.recent.note(settled);
+        }
         Ok(report)
     }
 

@@ -75,6 +75,11 @@ impl Sorted {
 }
 
 impl Sink {
+    /// Whether what is stuck is tried again by those who look at what is parked.
+    pub fn parks(&self) -> bool {
+        matches!(self, Sink::Parked(_))
+    }
+
     /// Answers how many should have been parked, and could not be.
     pub async fn take(&self, db: &str, sorted: Sorted) -> usize {
         match self {

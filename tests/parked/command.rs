@@ -87,7 +87,7 @@ fn what_is_mended_is_carried_when_asked_for() {
         .local_addr()
         .unwrap()
         .to_string();
-    let config = format!("databases: [\"{db}\"]\nmetrics: {metrics}\nparked: {{ first: 1h }}\n");
+    let config = format!("databases: [\"{db}\"]\nmetrics: {metrics}\nparked: {{ first: 1h }}\nfollower: off\n");
     std::fs::write(folder.path().join("config.yaml"), config).unwrap();
     let mut serve = chesterfield(folder.path());
     serve

@@ -91,9 +91,14 @@ impl Lot {
         let wait = async {
             let direct = stage.direct();
             loop {
+                // One that is not there yet has no changes to wait for.
                 let seq = direct.ask_server("GET", &self.db, "").await.body["update_seq"].take();
                 if is_so(&self.entries(stage).await) {
                     return;
+                }
+                if seq.is_null() {
+                    tokio::task::yield_now().await;
+                    continue;
                 }
                 let seq = seq.as_str().map_or_else(|| seq.to_string(), str::to_owned);
                 let path = format!("{}/_changes?feed=longpoll&limit=1&since={seq}", self.db);

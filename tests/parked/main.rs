@@ -336,6 +336,45 @@ async fn proxies_park_the_same_entity_as_one() {
     lot.end(stage).await;
 }
 
+#[tokio::test]
+async fn who_follows_parks_and_passes_nothing_that_cannot_be_parked() {
+    let (name, refuses) = (Lot::name(), Arc::new(AtomicBool::new(true)));
+    let (path, refused, times) = (format!("/{name}"), refuses.clone(), Arc::new(AtomicUsize::new(0)));
+    let counted = times.clone();
+    let (lot, mut stage) = Lot::called(name, &scripts(), move |request, mut inner| {
+        let is_made = request.uri().path() == path && request.method() == "PUT";
+        let is_refused = is_made && refused.load(Ordering::Relaxed);
+        // Three times in vain, and then it may be made.
+        if is_refused && counted.fetch_add(1, Ordering::Relaxed) == 2 {
+            refused.store(false, Ordering::Relaxed);
+        }
+        async move {
+            if is_refused {
+                return Ok(says(
+                    401,
+                    r#"{"error":"unauthorized","reason":"You are not a server admin."}"#,
+                ));
+            }
+            inner.call(request).await
+        }
+    })
+    .await;
+    stage.park(Pauses::default());
+    let docs = ["Ada", "Ada Lovelace"].map(person);
+    let direct = stage.direct();
+    direct
+        .ask("POST", "_bulk_docs", json!({ "docs": docs }).to_string())
+        .await;
+    let follower = stage.follow(|_| {});
+    lot.until(&stage, |parked| parked.len() == 1).await;
+    assert_eq!(lot.entries(&stage).await[0]["target"], "person:Ada:v:2");
+    assert_eq!(times.load(Ordering::Relaxed), 3);
+    assert_eq!(direct.get("person:Ada%20Lovelace:v:2").await["last"], "Lovelace");
+    stage.stop_following();
+    follower.ended().await;
+    lot.end(stage).await;
+}
+
 /// More than a page.
 const MANY: usize = 450;
 
@@ -380,12 +419,8 @@ async fn of_two_proxies_one_tries_each_entity() {
 
     // Other schemas, that are none the better.
     let schemas = mended();
-    std::fs::copy(
-        scripts().join("lenses/names.js"),
-        schemas.path().join("lenses/names.js"),
-    )
-    .unwrap();
-    std::fs::write(schemas.path().join("lenses/other.js"), "").unwrap();
+    let text = std::fs::read_to_string(scripts().join("lenses/names.js")).unwrap();
+    std::fs::write(schemas.path().join("lenses/names.js"), text + "// Looked at.\n").unwrap();
     stage.schemas(schemas.path());
     tried.store(0, Ordering::Relaxed);
     looks.store(0, Ordering::Relaxed);
