@@ -166,8 +166,10 @@ impl Looker {
             _ => {
                 let database = Database::read(self.fan_out.upstream(), db).await?;
                 let walk = Backfill::over(affected, database.doc_count);
-                let classes = walk.classes.keys().cloned().collect::<Vec<_>>().join(", ");
-                tracing::info!(db, classes, documents = walk.of, "a backfill begins");
+                if walk.of > 0 {
+                    let classes = walk.classes.keys().cloned().collect::<Vec<_>>().join(", ");
+                    tracing::info!(db, classes, documents = walk.of, "a backfill begins");
+                }
                 walk
             }
         };
@@ -184,7 +186,9 @@ impl Looker {
             report,
         };
         if page.is_last {
-            tracing::info!(db, documents = walk.done, "a backfill is done");
+            if walk.of > 0 {
+                tracing::info!(db, documents = walk.done, "a backfill is done");
+            }
             checkpoint.classes = self.plan.all();
         } else {
             checkpoint.backfill = Some(walk);
