@@ -56,7 +56,7 @@ pub enum Kind {
 /// A document of a parked entity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// `parked:{db}:{entity}`, see [`id`].
+    /// `parked:{db}:{entity}`, made by `id`.
     #[serde(rename = "_id")]
     pub id: String,
     /// None if it was never written.
