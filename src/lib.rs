@@ -10,6 +10,7 @@ pub mod fanout;
 pub mod follower;
 pub mod lens;
 pub mod lint;
+pub mod parked;
 pub mod proxy;
 pub mod reconcile;
 pub mod rehearsal;

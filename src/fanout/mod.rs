@@ -8,7 +8,9 @@ mod entities;
 mod in_flight;
 mod missed;
 mod recent;
+mod retry;
 mod store;
+mod stuck;
 mod survey;
 
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub use entities::AT_ONCE;
 pub use in_flight::{InFlight, Stay};
 pub use missed::Missed;
 pub use recent::Recent;
+pub use retry::{Became, Retrying, Which};
+use stuck::{Sink, Sorted};
 pub use survey::Survey;
 
 /// Reconciles entities of any database of one upstream.
@@ -32,6 +36,8 @@ pub struct FanOut {
     upstream: Upstream,
     registry: Arc<Registry>,
     lenses: Arc<[Lens]>,
+    /// What is done with entities that cannot be carried whole.
+    sink: Sink,
     in_flight: InFlight,
     recent: Recent,
     missed: Missed,
@@ -56,6 +62,8 @@ pub struct Report {
     pub stuck: usize,
     /// Entities that wait for a document.
     pub waiting: usize,
+    /// Entities that ought to be parked, and could not be.
+    pub lost: usize,
     /// Entities that could not be read or written at all.
     pub failed: usize,
 }
@@ -73,6 +81,7 @@ impl FanOut {
             upstream,
             registry,
             lenses,
+            sink: Sink::Nowhere,
             in_flight: InFlight::default(),
             recent: Recent::default(),
             missed: Missed::default(),
@@ -149,6 +158,7 @@ impl FanOut {
     pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Report, Error> {
         let mut report = Report::default();
         let mut writes: Vec<Write> = Vec::new();
+        let mut sorted = Sorted::default();
         let mut settled = Vec::new();
         for round in 0..ROUNDS {
             let mut unread = Vec::new();
@@ -156,7 +166,8 @@ impl FanOut {
                 let outcome = reconcile(&self.registry, &self.lenses, &mut entity.clone());
                 if outcome.wants.is_empty() || round + 1 == ROUNDS {
                     report.count(db, &outcome);
-                    if outcome.refusals.is_empty() {
+                    sorted.add(self, &entity, &outcome.refusals);
+                    if outcome.refusals.is_empty() || self.sink.parks() {
                         settled.extend(self.leaves(db, &entity, &outcome.writes));
                     }
                     writes.extend(outcome.writes);
@@ -174,13 +185,16 @@ impl FanOut {
         }
         let count = writes.len();
         let refused = store::write(&self.upstream, db, writes).await?;
-        report.refused = refused;
-        report.written = count - refused;
-        if refused == 0 {
+        report.refused = refused.len();
+        report.written = count - refused.len();
+        metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
+        metrics::counter!("chesterfield_refused_revisions_total").increment(report.refused as u64);
+        sorted.refuse(self, refused);
+        report.lost = self.sink.take(db, sorted).await;
+        // Of what is parked somebody else takes care.
+        if report.lost == 0 && (report.refused == 0 || self.sink.parks()) {
             self.recent.note(settled);
         }
-        metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
-        metrics::counter!("chesterfield_refused_revisions_total").increment(refused as u64);
         Ok(report)
     }
 
@@ -222,6 +236,7 @@ impl std::ops::AddAssign for Report {
         self.refused += other.refused;
         self.stuck += other.stuck;
         self.waiting += other.waiting;
+        self.lost += other.lost;
         self.failed += other.failed;
     }
 }

@@ -161,6 +161,10 @@ impl Looker {
         };
         let report = self.fan_out.look_at(db, keys, note).await?;
         metrics::counter!("chesterfield_follower_entities_total").increment(keys.len() as u64);
+        // Nobody but the feed knows of them.
+        if report.lost > 0 {
+            return Err(Error::Lost(report.lost));
+        }
         Ok(report)
     }
 

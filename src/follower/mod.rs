@@ -96,6 +96,9 @@ pub enum Error {
     /// More entities failed than the checkpoint is moved past.
     #[error("{0} entities cannot be read or written")]
     Failures(usize),
+    /// Entities are stuck, and could not be parked either.
+    #[error("{0} entities cannot be parked: the log tells why")]
+    Lost(usize),
 }
 
 impl Error {
