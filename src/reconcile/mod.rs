@@ -67,6 +67,7 @@
 
 mod carry;
 pub mod entity;
+mod merge;
 mod origin;
 pub mod revision;
 mod settle;
@@ -158,7 +159,7 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
         // A document is tidied only when every edit that can reach it has.
         let moved = work.carry()
             || work.outcome.wants.is_empty()
-                && (work.drop_behind() | work.drop_rejected() | work.drop_ended() | work.align());
+                && (work.drop_behind() | work.drop_rejected() | work.drop_ended() | work.align() || work.merge());
         if !moved {
             return work.outcome;
         }

@@ -1,0 +1,370 @@
+//! Making one of two sides of a conflict that have changed different fields, in classes that ask for it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    Body, Member, Work,
+    origin::Origins,
+    revision::{self, EditId, Kind},
+};
+use crate::{
+    couch::{Document, Fields, NodeId, three_way},
+    lens::{Made, Put},
+    schema::{ClassId, Direction},
+};
+
+/// How many sides of a conflict are looked at, the highest first: each is tried with each.
+const MOST_SIDES: usize = 32;
+
+/// For each revision that merged two sides, the one that was closed for it.
+type Merged = HashMap<NodeId, NodeId>;
+
+/// A side of a conflict.
+#[derive(Clone)]
+struct Side {
+    leaf: NodeId,
+    /// Whose changes it has, without those that only merged others.
+    knows: HashSet<EditId>,
+}
+
+/// What becomes of two sides.
+struct Merge {
+    keep: NodeId,
+    close: NodeId,
+    base: NodeId,
+    document: Arc<Document>,
+    /// The side that is kept does not say all of it by itself.
+    is_new: bool,
+}
+
+impl Work<'_> {
+    /// Merges sides of conflicts in the finest classes, which hold the most, exactly as if a client had resolved them: with an edit on
+    /// the one and a deletion of the other, both carried like a client's.
+    ///
+    /// What is done depends on the two revisions and their common base alone, so all who do it write the same. Sides that
+    /// were merged here and edited there meet again: what merged two knows what both did, and is told by its hash.
+    pub(super) fn merge(&mut self) -> bool {
+        let mut moved = false;
+        for place in 0..self.entity.members.len() {
+            if self.is_merging(place) {
+                moved |= self.merge_member(place);
+            }
+        }
+        if moved {
+            // There are edits now that nobody had made before.
+            self.origins = Origins::find(self.registry, self.entity);
+        }
+        moved
+    }
+
+    fn is_merging(&self, place: usize) -> bool {
+        let class = self.entity.members[place].class;
+        self.registry.class(class).merges_fields && self.registry.is_finest(class)
+    }
+
+    fn merge_member(&mut self, place: usize) -> bool {
+        let member = &self.entity.members[place];
+        if member.tree.live().nth(1).is_none() {
+            return false;
+        }
+        let mut merged = member.merged();
+        let mut sides = member.sides(&merged);
+        let mut moved = false;
+        let mut n = 0;
+        while n + 1 < sides.len() {
+            let mut other = n + 1;
+            while other < sides.len() {
+                let Some(merge) = self.merge_of(place, &merged, [&sides[n], &sides[other]]) else {
+                    other += 1;
+                    continue;
+                };
+                let knows = sides.remove(other).knows;
+                sides[n].knows.extend(knows);
+                sides[n].leaf = self.write(place, &merge);
+                merged.insert(sides[n].leaf, merge.close);
+                moved = true;
+            }
+            n += 1;
+        }
+        moved
+    }
+
+    /// Answers the leaf that is left.
+    fn write(&mut self, place: usize, merge: &Merge) -> NodeId {
+        let member = &self.entity.members[place];
+        let rev = |node| member.tree.rev(node);
+        let (keep, close) = (rev(merge.keep), rev(merge.close));
+        let edit = member.merging(merge.keep, merge.close);
+        let sources = [close.clone(), rev(merge.base).clone()];
+        let mut path = vec![revision::derived(&member.id, edit, Some(keep), &sources, Kind::Merge)];
+        path.extend(member.revs(merge.keep));
+        let edit = EditId::made("merged", &member.id, &[close]);
+        let mut end = vec![revision::derived(&member.id, edit, Some(close), &[], Kind::Merge)];
+        end.extend(member.revs(merge.close));
+        let top = path[0].clone();
+        if merge.is_new {
+            self.emit(place, path, Some(merge.document.clone()));
+        }
+        self.emit(place, end, None);
+        self.entity.members[place].tree.find(&top).unwrap_or(merge.keep)
+    }
+
+    /// What two sides make. None if they clash, if what it takes to tell is not there, or if something would be lost elsewhere.
+    fn merge_of(&mut self, place: usize, merged: &Merged, sides: [&Side; 2]) -> Option<Merge> {
+        let merge = self.three_way_of(place, merged, sides)?;
+        let class = self.entity.members[place].class;
+        self.fits(class, &merge.document).ok()?;
+        let [a, b] = sides;
+        let own = [&a.knows - &b.knows, &b.knows - &a.knows];
+        (self.is_merged_everywhere(place, &own) && self.loses_nothing(class, &merge.document, &own)).then_some(merge)
+    }
+
+    fn three_way_of(&mut self, place: usize, merged: &Merged, [a, b]: [&Side; 2]) -> Option<Merge> {
+        let member = &self.entity.members[place];
+        let base = member.base(merged, a, b, self.is_stemmed)?;
+        let [base_body, first, second] = [
+            self.body(place, base),
+            self.told_by(place, a.leaf),
+            self.told_by(place, b.leaf),
+        ];
+        let (first, second) = (first?, second?);
+        let made = three_way(&*base_body?, &first, &second)?;
+        let (keep, close) = if made.is_on_second {
+            (b.leaf, a.leaf)
+        } else {
+            (a.leaf, b.leaf)
+        };
+        let kept = if made.is_on_second { second } else { first };
+        let shown = self.entity.members[place].at(keep).body.live()?;
+        // What settling shows there may be borrowed from the side that ends.
+        let is_new = [&kept, shown].iter().any(|kept| !kept.fields.same_as(&made.fields));
+        let attachments = shown.attachments.clone();
+        Some(Merge {
+            keep,
+            close,
+            base,
+            is_new,
+            document: Arc::new(Document {
+                fields: made.fields,
+                attachments,
+                ..Document::default()
+            }),
+        })
+    }
+
+    /// What a side has changed: what settling has laid on top is no change of its, and may be borrowed from the other side.
+    fn told_by(&mut self, place: usize, leaf: NodeId) -> Option<Arc<Document>> {
+        let told = self.told(place, leaf)?;
+        let member = &self.entity.members[place];
+        let is_borrowed = member.at(told).kind == Kind::Local;
+        member.at(told).body.live().filter(|_| !is_borrowed).cloned()
+    }
+
+    /// None if there is none any more, or if it must be read first.
+    fn body(&mut self, place: usize, node: NodeId) -> Option<Arc<Document>> {
+        let body = self.entity.members[place].at(node).body.clone();
+        if matches!(body, Body::Unread) {
+            self.want(place, node);
+        }
+        body.live().cloned()
+    }
+
+    /// A conflict that shows in several of the finest documents is merged in all of them or in none: an older version has them in one
+    /// document, and could not show what is left.
+    fn is_merged_everywhere(&mut self, place: usize, own: &[HashSet<EditId>; 2]) -> bool {
+        for other in 0..self.entity.members.len() {
+            let member = &self.entity.members[other];
+            if other == place || !self.registry.is_finest(member.class) || member.tree.live().nth(1).is_none() {
+                continue;
+            }
+            let merged = member.merged();
+            let sides = member.sides(&merged);
+            let of = |n: usize| {
+                let is_it = |side: &&Side| !side.knows.is_disjoint(&own[n]) && side.knows.is_disjoint(&own[1 - n]);
+                sides.iter().filter(is_it).cloned().collect::<Vec<_>>()
+            };
+            for first in of(0) {
+                for second in of(1) {
+                    let is_merging = self.is_merging(other);
+                    // The higher one first, as it will be when its turn comes.
+                    let tree = &self.entity.members[other].tree;
+                    let pair = if tree.rev(first.leaf) > tree.rev(second.leaf) {
+                        [&first, &second]
+                    } else {
+                        [&second, &first]
+                    };
+                    let class = self.entity.members[other].class;
+                    let made = self.three_way_of(other, &merged, pair);
+                    if !is_merging || made.is_none_or(|made| self.fits(class, &made.document).is_err()) {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// What older versions make of the merged document fits them, and is the same on either side: what only they know was not
+    /// changed on one side alone, where it would end with it.
+    fn loses_nothing(&self, class: ClassId, document: &Document, own: &[HashSet<EditId>; 2]) -> bool {
+        let mut steps = self
+            .lenses
+            .iter()
+            .map(|(lens, _)| (lens, lens.step().sides(Direction::Down)));
+        steps.all(|(lens, (near, far))| {
+            !near.contains(&class)
+                || far.iter().all(|&target| {
+                    let member = &self.entity.members[self.member(target)];
+                    let sources: Vec<Option<&Fields>> = near
+                        .iter()
+                        .map(|&input| match input == class {
+                            true => Some(&document.fields),
+                            false => self.entity.members[self.member(input)]
+                                .shown()
+                                .map(|shown| &shown.fields),
+                        })
+                        .collect();
+                    let mut made: Option<Document> = None;
+                    let sides = [0, 1]
+                        .into_iter()
+                        .filter_map(|n| self.side_of(member, &own[n], &own[1 - n]));
+                    for old in sides {
+                        let put = Put {
+                            to: Direction::Down,
+                            target,
+                            key: &self.entity.key,
+                            sources: &sources,
+                            old: Some(&old.fields),
+                        };
+                        let Ok(Made::Document(fields)) = self.made(lens, &put, Some(old)) else {
+                            return false;
+                        };
+                        let other = self.document(target, fields, Some(old));
+                        if self.fits(target, &other).is_err()
+                            || made.as_ref().is_some_and(|made| !made.fields.same_as(&other.fields))
+                        {
+                            return false;
+                        }
+                        made = Some(other);
+                    }
+                    made.is_none_or(|made| self.loses_nothing(target, &made, own))
+                })
+        })
+    }
+
+    /// The living side of a conflict that has all of one side's edits, as far as they belong there, and none of the other's.
+    fn side_of<'a>(&self, member: &'a Member, own: &HashSet<EditId>, others: &HashSet<EditId>) -> Option<&'a Document> {
+        let belongs = |edit: &&EditId| self.origins.belongs(**edit, member.class);
+        let own: HashSet<EditId> = own.iter().filter(belongs).copied().collect();
+        let mut live = member.tree.live().map(|leaf| (leaf, member.shared_edits(leaf)));
+        let (leaf, _) = live.find(|(_, edits)| !own.is_empty() && own.is_subset(edits) && edits.is_disjoint(others))?;
+        member.at(leaf).body.live().map(|body| &**body)
+    }
+}
+
+impl Member {
+    /// The edit that merges two sides.
+    fn merging(&self, keep: NodeId, close: NodeId) -> EditId {
+        EditId::made("merge", &self.id, &[self.tree.rev(keep), self.tree.rev(close)])
+    }
+
+    /// Finds what was merged, as the hashes tell it.
+    fn merged(&self) -> Merged {
+        let mut made = self
+            .tree
+            .nodes()
+            .filter(|&node| self.at(node).kind == Kind::Merge)
+            .peekable();
+        if made.peek().is_none() {
+            return Merged::new();
+        }
+        let made: Vec<(NodeId, NodeId)> = made.filter_map(|node| Some((node, self.tree.parent(node)?))).collect();
+        // One side may be here before its end is.
+        let ended = made.iter().map(|&(_, parent)| parent);
+        let closed: Vec<NodeId> = ended.chain(self.tree.leaves()).collect();
+        let of = |(node, keep): &(NodeId, NodeId)| {
+            let close = closed
+                .iter()
+                .find(|&&close| self.merging(*keep, close) == self.at(*node).edit);
+            Some((*node, *close?))
+        };
+        made.iter().filter_map(of).collect()
+    }
+
+    /// The living sides of a conflict, the highest first.
+    fn sides(&self, merged: &Merged) -> Vec<Side> {
+        let mut live: Vec<NodeId> = self.tree.live().collect();
+        live.sort_by_key(|&leaf| std::cmp::Reverse(self.tree.rev(leaf)));
+        live.truncate(MOST_SIDES);
+        let side = |leaf| Side {
+            leaf,
+            knows: self.known(merged, leaf).0,
+        };
+        live.into_iter().map(side).collect()
+    }
+
+    /// The edits that a revision has seen, and the ends of the paths that they stand on, its own first.
+    fn known(&self, merged: &Merged, node: NodeId) -> (HashSet<EditId>, Vec<NodeId>) {
+        let mut knows = HashSet::new();
+        let mut seen = HashSet::new();
+        let mut ends = vec![node];
+        let mut n = 0;
+        while let Some(&end) = ends.get(n) {
+            for node in self.tree.path(end).take_while(|&node| seen.insert(node)) {
+                match (self.at(node).kind, merged.get(&node)) {
+                    (Kind::Local, _) => {}
+                    (_, Some(&closed)) => ends.push(closed),
+                    (_, None) => drop(knows.insert(self.at(node).edit)),
+                }
+            }
+            n += 1;
+        }
+        (knows, ends)
+    }
+
+    /// The revision that has seen exactly what both sides have. Where sides have crossed there may be none.
+    fn base(&self, merged: &Merged, a: &Side, b: &Side, is_stemmed: bool) -> Option<NodeId> {
+        let common: HashSet<EditId> = &a.knows & &b.knows;
+        let of_b: HashSet<NodeId> = self.tree.path(b.leaf).collect();
+        let forked = self.tree.path(a.leaf).find(|node| of_b.contains(node));
+        if let Some(forked) = forked.filter(|&forked| self.known(merged, forked).0 == common) {
+            return Some(forked);
+        }
+        // Where `_revs_limit` has cut paths, what is missing on one may have been there.
+        if common.is_empty() || is_stemmed {
+            return None;
+        }
+        let ends = [a.leaf, b.leaf].into_iter().flat_map(|leaf| self.known(merged, leaf).1);
+        let candidates = ends.filter_map(|end| self.first_with(merged, end, &common));
+        candidates.min_by_key(|&node| self.tree.rev(node))
+    }
+
+    /// The oldest revision on a path that has seen all of these edits and no other.
+    fn first_with(&self, merged: &Merged, end: NodeId, edits: &HashSet<EditId>) -> Option<NodeId> {
+        let mut path: Vec<NodeId> = self.tree.path(end).collect();
+        path.reverse();
+        let mut knows: HashSet<EditId> = HashSet::new();
+        for node in path {
+            match (self.at(node).kind, merged.get(&node)) {
+                (Kind::Local, _) => {}
+                (_, Some(&closed)) => knows.extend(self.known(merged, closed).0),
+                (_, None) => drop(knows.insert(self.at(node).edit)),
+            }
+            if !knows.is_subset(edits) {
+                return None;
+            }
+            if knows.len() == edits.len() {
+                return Some(node);
+            }
+        }
+        None
+    }
+
+    /// What the winner says, if it lives.
+    fn shown(&self) -> Option<&Document> {
+        self.at(self.tree.winner()?).body.live().map(|body| &**body)
+    }
+}
