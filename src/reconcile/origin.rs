@@ -45,6 +45,11 @@ impl<'a> Origins<'a> {
             .is_some_and(|&(origin, _)| self.registry.via(origin, target) == Some(neighbour))
     }
 
+    /// The edit is one of ours: it merged two sides of a conflict.
+    pub fn is_merge(&self, edit: EditId) -> bool {
+        self.class.get(&edit).is_some_and(|&(_, kind)| kind == Kind::Merge)
+    }
+
     /// Nobody here authored the edit.
     pub fn is_orphan(&self, edit: EditId) -> bool {
         self.class.get(&edit).is_some_and(|&(_, kind)| kind == Kind::Mirror)

@@ -1,9 +1,8 @@
 //! Making one of two sides of a conflict that have changed different fields, in classes that ask for it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+mod sides;
+
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Body, Member, Work,
@@ -11,30 +10,27 @@ use super::{
     revision::{self, EditId, Kind},
 };
 use crate::{
-    couch::{Document, Fields, NodeId, three_way},
+    couch::{Document, Fields, NodeId, Rev, three_way},
     lens::{Made, Put},
     schema::{ClassId, Direction},
 };
+use sides::{Merged, Side};
 
-/// How many sides of a conflict are looked at, the highest first: each is tried with each.
-const MOST_SIDES: usize = 32;
+/// How often sides may have crossed.
+const DEEPEST: usize = 4;
 
-/// For each revision that merged two sides, the one that was closed for it.
-type Merged = HashMap<NodeId, NodeId>;
-
-/// A side of a conflict.
-#[derive(Clone)]
-struct Side {
-    leaf: NodeId,
-    /// Whose changes it has, without those that only merged others.
-    knows: HashSet<EditId>,
+/// What two sides have in common.
+struct Base {
+    document: Arc<Document>,
+    /// What it is made of.
+    revs: Vec<Rev>,
 }
 
 /// What becomes of two sides.
 struct Merge {
     keep: NodeId,
     close: NodeId,
-    base: NodeId,
+    base: Vec<Rev>,
     document: Arc<Document>,
     /// The side that is kept does not say all of it by itself.
     is_new: bool,
@@ -98,7 +94,7 @@ impl Work<'_> {
         let rev = |node| member.tree.rev(node);
         let (keep, close) = (rev(merge.keep), rev(merge.close));
         let edit = member.merging(merge.keep, merge.close);
-        let sources = [close.clone(), rev(merge.base).clone()];
+        let sources = [&[close.clone()], &*merge.base].concat();
         let mut path = vec![revision::derived(&member.id, edit, Some(keep), &sources, Kind::Merge)];
         path.extend(member.revs(merge.keep));
         let edit = EditId::made("merged", &member.id, &[close]);
@@ -123,15 +119,10 @@ impl Work<'_> {
     }
 
     fn three_way_of(&mut self, place: usize, merged: &Merged, [a, b]: [&Side; 2]) -> Option<Merge> {
-        let member = &self.entity.members[place];
-        let base = member.base(merged, a, b, self.is_stemmed)?;
-        let [base_body, first, second] = [
-            self.body(place, base),
-            self.told_by(place, a.leaf),
-            self.told_by(place, b.leaf),
-        ];
+        let base = self.base_of(place, merged, [a, b])?;
+        let (first, second) = (self.told_by(place, a.leaf), self.told_by(place, b.leaf));
         let (first, second) = (first?, second?);
-        let made = three_way(&*base_body?, &first, &second)?;
+        let made = three_way(&base.document, &first, &second)?;
         let (keep, close) = if made.is_on_second {
             (b.leaf, a.leaf)
         } else {
@@ -141,18 +132,67 @@ impl Work<'_> {
         let shown = self.entity.members[place].at(keep).body.live()?;
         // What settling shows there may be borrowed from the side that ends.
         let is_new = [&kept, shown].iter().any(|kept| !kept.fields.same_as(&made.fields));
-        let attachments = shown.attachments.clone();
+        let document = with(made.fields, shown);
         Some(Merge {
             keep,
             close,
-            base,
+            base: base.revs,
             is_new,
-            document: Arc::new(Document {
-                fields: made.fields,
-                attachments,
-                ..Document::default()
-            }),
+            document,
         })
+    }
+
+    /// What both sides had before they parted.
+    fn base_of(&mut self, place: usize, merged: &Merged, sides: [&Side; 2]) -> Option<Base> {
+        let [a, b] = sides.map(|side| &side.knows);
+        let common = a & b;
+        let member = &self.entity.members[place];
+        let forked = member.forked(sides);
+        if let Some(forked) = forked.filter(|&forked| member.known(merged, forked).0 == common) {
+            return self.standing(place, forked);
+        }
+        // Where `_revs_limit` has cut paths, what is missing on one may have been there.
+        if self.is_stemmed {
+            return None;
+        }
+        let ends: Vec<NodeId> = sides
+            .iter()
+            .flat_map(|side| member.known(merged, side.leaf).1)
+            .collect();
+        self.virtual_base(place, merged, &ends, &common, DEEPEST)
+    }
+
+    /// A revision that has seen these edits and no others. If there is none, because sides crossed, what several such make of what they in
+    /// turn have in common.
+    fn virtual_base(
+        &mut self,
+        place: usize,
+        merged: &Merged,
+        ends: &[NodeId],
+        edits: &HashSet<EditId>,
+        depth: usize,
+    ) -> Option<Base> {
+        let bases = self.entity.members[place].bases(merged, ends, edits);
+        let (first, rest) = bases.split_first()?;
+        let mut knows = first.knows.clone();
+        let mut base = self.standing(place, first.leaf)?;
+        for next in rest {
+            let common = &knows & &next.knows;
+            let below = self.virtual_base(place, merged, ends, &common, depth.checked_sub(1)?)?;
+            let other = self.standing(place, next.leaf)?;
+            let made = three_way(&below.document, &base.document, &other.document)?;
+            let with_attachments = if made.is_on_second { &other } else { &base };
+            base.document = with(made.fields, &with_attachments.document);
+            base.revs.extend(other.revs);
+            knows.extend(&next.knows);
+        }
+        (knows == *edits).then_some(base)
+    }
+
+    fn standing(&mut self, place: usize, node: NodeId) -> Option<Base> {
+        let document = self.body(place, node)?;
+        let revs = vec![self.entity.members[place].tree.rev(node).clone()];
+        Some(Base { document, revs })
     }
 
     /// What a side has changed: what settling has laid on top is no change of its, and may be borrowed from the other side.
@@ -265,106 +305,11 @@ impl Work<'_> {
     }
 }
 
-impl Member {
-    /// The edit that merges two sides.
-    fn merging(&self, keep: NodeId, close: NodeId) -> EditId {
-        EditId::made("merge", &self.id, &[self.tree.rev(keep), self.tree.rev(close)])
-    }
-
-    /// Finds what was merged, as the hashes tell it.
-    fn merged(&self) -> Merged {
-        let mut made = self
-            .tree
-            .nodes()
-            .filter(|&node| self.at(node).kind == Kind::Merge)
-            .peekable();
-        if made.peek().is_none() {
-            return Merged::new();
-        }
-        let made: Vec<(NodeId, NodeId)> = made.filter_map(|node| Some((node, self.tree.parent(node)?))).collect();
-        // One side may be here before its end is.
-        let ended = made.iter().map(|&(_, parent)| parent);
-        let closed: Vec<NodeId> = ended.chain(self.tree.leaves()).collect();
-        let of = |(node, keep): &(NodeId, NodeId)| {
-            let close = closed
-                .iter()
-                .find(|&&close| self.merging(*keep, close) == self.at(*node).edit);
-            Some((*node, *close?))
-        };
-        made.iter().filter_map(of).collect()
-    }
-
-    /// The living sides of a conflict, the highest first.
-    fn sides(&self, merged: &Merged) -> Vec<Side> {
-        let mut live: Vec<NodeId> = self.tree.live().collect();
-        live.sort_by_key(|&leaf| std::cmp::Reverse(self.tree.rev(leaf)));
-        live.truncate(MOST_SIDES);
-        let side = |leaf| Side {
-            leaf,
-            knows: self.known(merged, leaf).0,
-        };
-        live.into_iter().map(side).collect()
-    }
-
-    /// The edits that a revision has seen, and the ends of the paths that they stand on, its own first.
-    fn known(&self, merged: &Merged, node: NodeId) -> (HashSet<EditId>, Vec<NodeId>) {
-        let mut knows = HashSet::new();
-        let mut seen = HashSet::new();
-        let mut ends = vec![node];
-        let mut n = 0;
-        while let Some(&end) = ends.get(n) {
-            for node in self.tree.path(end).take_while(|&node| seen.insert(node)) {
-                match (self.at(node).kind, merged.get(&node)) {
-                    (Kind::Local, _) => {}
-                    (_, Some(&closed)) => ends.push(closed),
-                    (_, None) => drop(knows.insert(self.at(node).edit)),
-                }
-            }
-            n += 1;
-        }
-        (knows, ends)
-    }
-
-    /// The revision that has seen exactly what both sides have. Where sides have crossed there may be none.
-    fn base(&self, merged: &Merged, a: &Side, b: &Side, is_stemmed: bool) -> Option<NodeId> {
-        let common: HashSet<EditId> = &a.knows & &b.knows;
-        let of_b: HashSet<NodeId> = self.tree.path(b.leaf).collect();
-        let forked = self.tree.path(a.leaf).find(|node| of_b.contains(node));
-        if let Some(forked) = forked.filter(|&forked| self.known(merged, forked).0 == common) {
-            return Some(forked);
-        }
-        // Where `_revs_limit` has cut paths, what is missing on one may have been there.
-        if common.is_empty() || is_stemmed {
-            return None;
-        }
-        let ends = [a.leaf, b.leaf].into_iter().flat_map(|leaf| self.known(merged, leaf).1);
-        let candidates = ends.filter_map(|end| self.first_with(merged, end, &common));
-        candidates.min_by_key(|&node| self.tree.rev(node))
-    }
-
-    /// The oldest revision on a path that has seen all of these edits and no other.
-    fn first_with(&self, merged: &Merged, end: NodeId, edits: &HashSet<EditId>) -> Option<NodeId> {
-        let mut path: Vec<NodeId> = self.tree.path(end).collect();
-        path.reverse();
-        let mut knows: HashSet<EditId> = HashSet::new();
-        for node in path {
-            match (self.at(node).kind, merged.get(&node)) {
-                (Kind::Local, _) => {}
-                (_, Some(&closed)) => knows.extend(self.known(merged, closed).0),
-                (_, None) => drop(knows.insert(self.at(node).edit)),
-            }
-            if !knows.is_subset(edits) {
-                return None;
-            }
-            if knows.len() == edits.len() {
-                return Some(node);
-            }
-        }
-        None
-    }
-
-    /// What the winner says, if it lives.
-    fn shown(&self) -> Option<&Document> {
-        self.at(self.tree.winner()?).body.live().map(|body| &**body)
-    }
+/// The fields with the attachments of a document that is there.
+fn with(fields: Fields, attachments: &Document) -> Arc<Document> {
+    Arc::new(Document {
+        fields,
+        attachments: attachments.attachments.clone(),
+        ..Document::default()
+    })
 }
