@@ -426,7 +426,8 @@ proptest! {
             }
         }
         torn.reconcile(world.proxy(0));
-        prop_assert!(torn.missing(world.proxy(0)).writes.is_empty(), "not idempotent when torn");
+        let again = torn.missing(world.proxy(0)).writes;
+        prop_assert!(again.is_empty(), "not idempotent when torn: {again:#?} in {torn:#?}");
         world.assert_nothing_lost_in(&torn)?;
         world.assert_nothing_lost_in(&whole)?;
         // Racing orders may branch otherwise; what is shown agrees all the same.
