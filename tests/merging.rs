@@ -118,6 +118,29 @@ async fn two_titles_stay_a_conflict_in_every_version() {
     stage.end().await;
 }
 
+/// What is merged stands on the side that has them, be it the lower one.
+#[tokio::test]
+async fn attachments_of_one_side_stay() {
+    let schemas = schemas();
+    for hashes in [['4', '8'], ['8', '4']] {
+        let mut stage = Stage::of(schemas.path()).await;
+        let proxy = stage.proxy().await;
+        let [on_phone, on_laptop] = shared(&proxy).await;
+        let mut with_attachment = laptop("a", "work");
+        with_attachment["_attachments"] = json!({"a.txt": {"content_type": "text/plain", "data": "aGVsbG8="}});
+        push(&proxy, T3, &on_laptop, hashes[0], with_attachment).await;
+        push(&proxy, T1, &on_phone, hashes[1], phone("b", false)).await;
+        assert_leaves(&proxy, [1; 4]).await;
+        let mut shown = proxy.get(T3).await;
+        let attachments = shown.as_object_mut().unwrap().remove("_attachments").unwrap();
+        assert_eq!(shown, laptop("b", "work"));
+        assert_eq!(attachments["a.txt"]["length"], 5, "{attachments}");
+        let answer = proxy.ask("GET", &format!("{T3}/a.txt"), "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        stage.end().await;
+    }
+}
+
 /// The laptop has not heard of the merge when it goes on.
 #[tokio::test]
 async fn who_goes_on_at_a_side_that_was_merged_makes_no_conflict() {

@@ -121,11 +121,7 @@ impl App {
         sees: [&'static [usize]; 3],
     ) -> Self {
         let names: Vec<ClassName> = names.iter().map(|name| name.parse().unwrap()).collect();
-        let lenses = lenses.map(|text| {
-            let file: LensFile = serde_saphyr::from_str(text).unwrap();
-            file.compile(&|name| names.iter().position(|n| n == name).map(ClassId))
-                .unwrap()
-        });
+        let lenses = lenses.map(|text| compiled(text, &names));
         let classes = names.iter().map(|name| {
             let pattern = IdPattern::new(pattern::DEFAULT, name).unwrap();
             Class::new(name.clone(), semver::Version::new(name.major, 0, 0), pattern)
@@ -141,6 +137,12 @@ impl App {
             sees,
             kind,
         }
+    }
+
+    /// Another lens between the same classes.
+    pub fn lens(&self, text: &str) -> Lens {
+        let names: Vec<ClassName> = self.registry.classes().map(|(_, class)| class.name.clone()).collect();
+        compiled(text, &names)
     }
 
     /// The same, with `merge: fields` in the newest classes.
@@ -296,4 +298,10 @@ impl App {
         }
         Ok(())
     }
+}
+
+fn compiled(text: &str, names: &[ClassName]) -> Lens {
+    let file: LensFile = serde_saphyr::from_str(text).unwrap();
+    file.compile(&|name| names.iter().position(|n| n == name).map(ClassId))
+        .unwrap()
 }

@@ -4,8 +4,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    apps::{Kind, Topic, kinds},
+    apps::{App, Kind, Topic, kinds},
+    couch_model::Db,
     histories::{World, acts, pick},
+};
+use crate::{
+    couch::Rev,
+    schema::{Class, Registry},
 };
 
 impl World {
@@ -158,4 +163,135 @@ proptest! {
             world.assert_merged(topics, &written)?;
         }
     }
+}
+
+/// A todo as a phone and a laptop had it before they went offline, and what both have written since, carried by a proxy.
+struct Offline {
+    app: App,
+    db: Db,
+}
+
+impl Offline {
+    fn new() -> Self {
+        let app = App::new(Kind::Split).merging_fields();
+        let mut db = Db::default();
+        let base = Rev::new(1, &"1".repeat(32));
+        db.write(
+            &app.ids[0],
+            &[base],
+            Some(json!({"title": "a", "isDone": false}).to_string()),
+        );
+        db.reconcile(&app);
+        Self { app, db }
+    }
+
+    /// The one revision that a document has.
+    fn shared(&self, place: usize) -> Rev {
+        self.db.tree(&self.app.ids[place]).winner().unwrap()
+    }
+
+    fn write(&mut self, place: usize, base: &Rev, hash: &str, body: Value) -> Rev {
+        let id = self.app.ids[place].clone();
+        let rev = Rev::new(base.generation() + 1, &hash.repeat(32));
+        let path = [vec![rev.clone()], self.db.tree(&id).path(base)].concat();
+        self.db.write(&id, &path, Some(body.to_string()));
+        rev
+    }
+
+    fn assert_live(&self, expected: [usize; 4]) {
+        let live: Vec<usize> = self.app.ids.iter().map(|id| self.db.live(id)).collect();
+        assert_eq!(live, expected, "{:#?}", self.db);
+    }
+}
+
+/// Places in the entity.
+const TODO_1: usize = 0;
+const TODO_3: usize = 2;
+const STATUS: usize = 3;
+
+#[test]
+fn without_the_ancestor_nothing_is_merged() {
+    for is_compacted in [false, true] {
+        let mut todo = Offline::new();
+        let [one, three] = [todo.shared(TODO_1), todo.shared(TODO_3)];
+        todo.write(TODO_1, &one, "4", json!({"title": "b", "isDone": false}));
+        todo.write(TODO_3, &three, "8", json!({"title": "a", "group": "work"}));
+        if is_compacted {
+            todo.db.0.values_mut().for_each(|tree| tree.compact());
+        }
+        todo.db.reconcile(&todo.app);
+        todo.assert_live(if is_compacted { [2, 2, 2, 1] } else { [1; 4] });
+        assert!(!todo.db.reconcile(&todo.app), "it comes to rest");
+    }
+}
+
+/// Each of two edits fits the class, and what they make together does not.
+#[test]
+fn what_does_not_fit_its_class_is_not_made() {
+    for misfit in [TODO_1, TODO_3] {
+        let mut todo = Offline::new();
+        let classes = todo.app.registry.classes().map(|(id, class)| {
+            let both = match misfit {
+                TODO_3 => json!({"not": {"properties": {"title": {"const": "b"}, "group": {"const": "work"}}, "required": ["group"]}}),
+                _ => json!({"not": {"properties": {"title": {"const": "b"}, "note": {"const": "n"}}, "required": ["note"]}}),
+            };
+            let is_it = id.0 == misfit;
+            class.clone().with_definition(if is_it { both } else { json!(true) }).unwrap()
+        });
+        todo.app.registry = Registry::new(classes.collect(), todo.app.registry.steps().to_vec()).unwrap();
+        let [one, three] = [todo.shared(TODO_1), todo.shared(TODO_3)];
+        todo.write(TODO_1, &one, "4", json!({"title": "b", "isDone": false}));
+        todo.write(TODO_3, &three, "8", json!({"title": "a", "group": "work", "note": "n"}));
+        let outcome = todo.db.missing(&todo.app);
+        assert!(outcome.refusals.is_empty(), "{outcome:#?}");
+        todo.db.land(&outcome.writes);
+        todo.assert_live([2, 2, 2, 1]);
+        assert!(!todo.db.reconcile(&todo.app), "it comes to rest");
+    }
+}
+
+/// One document of the first version is two of the third: where one of them is not merged, neither is the other.
+#[test]
+fn a_conflict_is_merged_in_all_of_the_newest_documents_or_in_none() {
+    for (is_status_merging, expected) in [(true, [1; 4]), (false, [2; 4])] {
+        let mut todo = Offline::new();
+        let classes = todo.app.registry.classes().map(|(id, class)| Class {
+            merges_fields: class.merges_fields && (is_status_merging || id.0 != STATUS),
+            ..class.clone()
+        });
+        todo.app.registry = Registry::new(classes.collect(), todo.app.registry.steps().to_vec()).unwrap();
+        let one = todo.shared(TODO_1);
+        todo.write(TODO_1, &one, "4", json!({"title": "b", "isDone": false}));
+        todo.write(TODO_1, &one, "8", json!({"title": "a", "isDone": true}));
+        todo.db.reconcile(&todo.app);
+        todo.assert_live(expected);
+        assert!(!todo.db.reconcile(&todo.app), "it comes to rest");
+    }
+}
+
+/// What only the first version knows was changed on one side: the other would end it, or be ended by it.
+#[test]
+fn what_only_an_older_version_knows_is_not_lost() {
+    let mut todo = Offline::new();
+    let steps = "
+old: todo-item@2
+new: todo-item@3
+steps:
+  - add: { field: group, value: default }
+  - remove: { field: color, value: none }
+";
+    todo.app.lenses[1] = todo.app.lens(steps);
+    let [one, three] = [todo.shared(TODO_1), todo.shared(TODO_3)];
+    todo.write(
+        TODO_1,
+        &one,
+        "4",
+        json!({"title": "a", "isDone": false, "color": "red"}),
+    );
+    todo.write(TODO_3, &three, "8", json!({"title": "a", "group": "work"}));
+    todo.db.reconcile(&todo.app);
+    let tree = todo.db.tree(&todo.app.ids[TODO_1]);
+    let is_red = |leaf: &Rev| tree.body[leaf].as_ref().is_some_and(|text| text.contains("red"));
+    assert!(tree.live().iter().any(is_red), "{:#?}", todo.db);
+    assert!(!todo.db.reconcile(&todo.app), "it comes to rest");
 }
