@@ -14,7 +14,7 @@ use crate::{
     lens::{Made, Put},
     schema::{ClassId, Direction},
 };
-use sides::{Merged, Side};
+use sides::{Conflict, Side};
 
 /// How often sides may have crossed.
 const DEEPEST: usize = 4;
@@ -43,10 +43,19 @@ impl Work<'_> {
     /// What is done depends on the two revisions and their common base alone, so all who do it write the same. Sides that
     /// were merged here and edited there meet again: what merged two knows what both did, and is told by its hash.
     pub(super) fn merge(&mut self) -> bool {
+        if !(0..self.entity.members.len()).any(|place| self.is_merging(place)) {
+            return false;
+        }
+        let mut conflicts: Vec<Conflict> = Vec::new();
+        for (place, member) in self.entity.members.iter().enumerate() {
+            if self.registry.is_finest(member.class) && member.tree.live().nth(1).is_some() {
+                conflicts.push(member.conflict(place));
+            }
+        }
         let mut moved = false;
-        for place in 0..self.entity.members.len() {
-            if self.is_merging(place) {
-                moved |= self.merge_member(place);
+        for n in 0..conflicts.len() {
+            if self.is_merging(conflicts[n].place) {
+                moved |= self.merge_sides(&mut conflicts, n);
             }
         }
         if moved {
@@ -61,26 +70,26 @@ impl Work<'_> {
         self.registry.class(class).merges_fields && self.registry.is_finest(class)
     }
 
-    fn merge_member(&mut self, place: usize) -> bool {
-        let member = &self.entity.members[place];
-        if member.tree.live().nth(1).is_none() {
-            return false;
-        }
-        let mut merged = member.merged();
-        let mut sides = member.sides(&merged);
+    fn merge_sides(&mut self, conflicts: &mut [Conflict], at: usize) -> bool {
         let mut moved = false;
         let mut n = 0;
-        while n + 1 < sides.len() {
+        while n + 1 < conflicts[at].sides.len() {
             let mut other = n + 1;
-            while other < sides.len() {
-                let Some(merge) = self.merge_of(place, &merged, [&sides[n], &sides[other]]) else {
+            while other < conflicts[at].sides.len() {
+                let Some(merge) = self.merge_of(conflicts, at, [n, other]) else {
                     other += 1;
                     continue;
                 };
-                let knows = sides.remove(other).knows;
-                sides[n].knows.extend(knows);
-                sides[n].leaf = self.write(place, &merge);
-                merged.insert(sides[n].leaf, merge.close);
+                let leaf = self.write(conflicts[at].place, &merge);
+                let conflict = &mut conflicts[at];
+                let closed = conflict.sides.remove(other);
+                if merge.is_new {
+                    conflict.sides[n].knows.extend(closed.knows);
+                    conflict.merged.insert(leaf, merge.close);
+                } else if merge.close != closed.leaf {
+                    conflict.sides[n].knows = closed.knows;
+                }
+                conflict.sides[n].leaf = leaf;
                 moved = true;
             }
             n += 1;
@@ -109,17 +118,22 @@ impl Work<'_> {
     }
 
     /// What two sides make. None if they clash, if what it takes to tell is not there, or if something would be lost elsewhere.
-    fn merge_of(&mut self, place: usize, merged: &Merged, sides: [&Side; 2]) -> Option<Merge> {
-        let merge = self.three_way_of(place, merged, sides)?;
-        let class = self.entity.members[place].class;
+    fn merge_of(&mut self, conflicts: &[Conflict], at: usize, sides: [usize; 2]) -> Option<Merge> {
+        let conflict = &conflicts[at];
+        let sides = sides.map(|n| &conflict.sides[n]);
+        let merge = self.three_way_of(conflict, sides)?;
+        let class = self.entity.members[conflict.place].class;
         self.fits(class, &merge.document).ok()?;
-        let [a, b] = sides;
-        let own = [&a.knows - &b.knows, &b.knows - &a.knows];
-        (self.is_merged_everywhere(place, &own) && self.loses_nothing(class, &merge.document, &own)).then_some(merge)
+        let [a, b] = sides.map(|side| &side.knows);
+        let own = [a - b, b - a];
+        let mut others = conflicts.iter().filter(|other| other.place != conflict.place);
+        (others.all(|other| self.is_merged_too(other, &own)) && self.loses_nothing(class, &merge.document, &own))
+            .then_some(merge)
     }
 
-    fn three_way_of(&mut self, place: usize, merged: &Merged, [a, b]: [&Side; 2]) -> Option<Merge> {
-        let base = self.base_of(place, merged, [a, b])?;
+    fn three_way_of(&mut self, conflict: &Conflict, [a, b]: [&Side; 2]) -> Option<Merge> {
+        let place = conflict.place;
+        let base = self.base_of(conflict, [a, b])?;
         let (first, second) = (self.told_by(place, a.leaf), self.told_by(place, b.leaf));
         let (first, second) = (first?, second?);
         let made = three_way(&base.document, &first, &second)?;
@@ -143,43 +157,40 @@ impl Work<'_> {
     }
 
     /// What both sides had before they parted.
-    fn base_of(&mut self, place: usize, merged: &Merged, sides: [&Side; 2]) -> Option<Base> {
+    fn base_of(&mut self, conflict: &Conflict, sides: [&Side; 2]) -> Option<Base> {
+        let member = &self.entity.members[conflict.place];
         let [a, b] = sides.map(|side| &side.knows);
-        let common = a & b;
-        let member = &self.entity.members[place];
-        let forked = member.forked(sides);
-        if let Some(forked) = forked.filter(|&forked| member.known(merged, forked).0 == common) {
-            return self.standing(place, forked);
+        let forked = member.forked(sides.map(|side| side.leaf));
+        let of_fork = forked.map(|forked| member.known(&conflict.merged, forked).0.len());
+        // What stood at the fork, both have.
+        if let Some(forked) = forked.filter(|_| of_fork == Some(a.intersection(b).count())) {
+            return self.standing(conflict.place, forked);
         }
         // Where `_revs_limit` has cut paths, what is missing on one may have been there.
         if self.is_stemmed {
             return None;
         }
-        let ends: Vec<NodeId> = sides
-            .iter()
-            .flat_map(|side| member.known(merged, side.leaf).1)
-            .collect();
-        self.virtual_base(place, merged, &ends, &common, DEEPEST)
+        let ends = sides.map(|side| member.known(&conflict.merged, side.leaf).1).concat();
+        self.virtual_base(conflict, &ends, &(a & b), DEEPEST)
     }
 
     /// A revision that has seen these edits and no others. If there is none, because sides crossed, what several such make of what they in
     /// turn have in common.
     fn virtual_base(
         &mut self,
-        place: usize,
-        merged: &Merged,
+        conflict: &Conflict,
         ends: &[NodeId],
         edits: &HashSet<EditId>,
         depth: usize,
     ) -> Option<Base> {
-        let bases = self.entity.members[place].bases(merged, ends, edits);
+        let bases = self.entity.members[conflict.place].bases(&conflict.merged, ends, edits);
         let (first, rest) = bases.split_first()?;
         let mut knows = first.knows.clone();
-        let mut base = self.standing(place, first.leaf)?;
+        let mut base = self.standing(conflict.place, first.leaf)?;
         for next in rest {
             let common = &knows & &next.knows;
-            let below = self.virtual_base(place, merged, ends, &common, depth.checked_sub(1)?)?;
-            let other = self.standing(place, next.leaf)?;
+            let below = self.virtual_base(conflict, ends, &common, depth.checked_sub(1)?)?;
+            let other = self.standing(conflict.place, next.leaf)?;
             let made = three_way(&below.document, &base.document, &other.document)?;
             let with_attachments = if made.is_on_second { &other } else { &base };
             base.document = with(made.fields, &with_attachments.document);
@@ -214,33 +225,24 @@ impl Work<'_> {
 
     /// A conflict that shows in several of the finest documents is merged in all of them or in none: an older version has them in one
     /// document, and could not show what is left.
-    fn is_merged_everywhere(&mut self, place: usize, own: &[HashSet<EditId>; 2]) -> bool {
-        for other in 0..self.entity.members.len() {
-            let member = &self.entity.members[other];
-            if other == place || !self.registry.is_finest(member.class) || member.tree.live().nth(1).is_none() {
-                continue;
-            }
-            let merged = member.merged();
-            let sides = member.sides(&merged);
-            let of = |n: usize| {
-                let is_it = |side: &&Side| !side.knows.is_disjoint(&own[n]) && side.knows.is_disjoint(&own[1 - n]);
-                sides.iter().filter(is_it).cloned().collect::<Vec<_>>()
-            };
-            for first in of(0) {
-                for second in of(1) {
-                    let is_merging = self.is_merging(other);
-                    // The higher one first, as it will be when its turn comes.
-                    let tree = &self.entity.members[other].tree;
-                    let pair = if tree.rev(first.leaf) > tree.rev(second.leaf) {
-                        [&first, &second]
-                    } else {
-                        [&second, &first]
-                    };
-                    let class = self.entity.members[other].class;
-                    let made = self.three_way_of(other, &merged, pair);
-                    if !is_merging || made.is_none_or(|made| self.fits(class, &made.document).is_err()) {
-                        return false;
-                    }
+    fn is_merged_too(&mut self, other: &Conflict, own: &[HashSet<EditId>; 2]) -> bool {
+        let of = |n: usize| {
+            let is_it = move |side: &&Side| !side.knows.is_disjoint(&own[n]) && side.knows.is_disjoint(&own[1 - n]);
+            other.sides.iter().filter(is_it)
+        };
+        let class = self.entity.members[other.place].class;
+        for first in of(0) {
+            for second in of(1) {
+                // The higher one first, as it will be when its turn comes.
+                let tree = &self.entity.members[other.place].tree;
+                let is_first = tree.rev(first.leaf) > tree.rev(second.leaf);
+                let pair = if is_first { [first, second] } else { [second, first] };
+                let fits = |work: &mut Self| {
+                    let made = work.three_way_of(other, pair);
+                    made.is_some_and(|made| work.fits(class, &made.document).is_ok())
+                };
+                if !self.is_merging(other.place) || !fits(self) {
+                    return false;
                 }
             }
         }

@@ -24,6 +24,15 @@ pub(super) struct Side {
     pub(super) knows: HashSet<EditId>,
 }
 
+/// The living sides of one document.
+pub(super) struct Conflict {
+    /// The document's place in the entity.
+    pub(super) place: usize,
+    pub(super) merged: Merged,
+    /// The highest first.
+    pub(super) sides: Vec<Side>,
+}
+
 impl Member {
     /// The edit that merges two sides.
     pub(super) fn merging(&self, keep: NodeId, close: NodeId) -> EditId {
@@ -31,7 +40,7 @@ impl Member {
     }
 
     /// Finds what was merged, as the hashes tell it.
-    pub(super) fn merged(&self) -> Merged {
+    fn merged(&self) -> Merged {
         let mut made = self
             .tree
             .nodes()
@@ -53,16 +62,18 @@ impl Member {
         made.iter().filter_map(of).collect()
     }
 
-    /// The living sides of a conflict, the highest first.
-    pub(super) fn sides(&self, merged: &Merged) -> Vec<Side> {
+    /// The conflict of a document, as far as it is looked at.
+    pub(super) fn conflict(&self, place: usize) -> Conflict {
+        let merged = self.merged();
         let mut live: Vec<NodeId> = self.tree.live().collect();
         live.sort_by_key(|&leaf| std::cmp::Reverse(self.tree.rev(leaf)));
         live.truncate(MOST_SIDES);
         let side = |leaf| Side {
             leaf,
-            knows: self.known(merged, leaf).0,
+            knows: self.known(&merged, leaf).0,
         };
-        live.into_iter().map(side).collect()
+        let sides = live.into_iter().map(side).collect();
+        Conflict { place, merged, sides }
     }
 
     /// The edits that a revision has seen, and the ends of the paths that they stand on, its own first.
@@ -84,10 +95,17 @@ impl Member {
         (knows, ends)
     }
 
-    /// The newest revision that two sides have both grown from.
-    pub(super) fn forked(&self, [a, b]: [&Side; 2]) -> Option<NodeId> {
-        let of_b: HashSet<NodeId> = self.tree.path(b.leaf).collect();
-        self.tree.path(a.leaf).find(|node| of_b.contains(node))
+    /// The newest revision that two have both grown from.
+    pub(super) fn forked(&self, [mut a, mut b]: [NodeId; 2]) -> Option<NodeId> {
+        while a != b {
+            let older = if self.tree.rev(a) > self.tree.rev(b) {
+                &mut a
+            } else {
+                &mut b
+            };
+            *older = self.tree.parent(*older)?;
+        }
+        Some(a)
     }
 
     /// Revisions that together have seen these edits, as far as there are some, and no others: one, or several of which none has seen
