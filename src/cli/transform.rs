@@ -10,7 +10,7 @@ use std::{
 use chesterfield::{
     config::{Config, Overrides, Schemas},
     couch::{Document, Fields, document::Written},
-    rehearsal::{Rehearsal, Sent},
+    rehearsal::{Rehearsal, Sent, SentShared},
     schema::{ClassId, ClassName},
 };
 use serde_json::value::{RawValue, to_raw_value};
@@ -25,6 +25,16 @@ struct Group {
     /// None says no document.
     key: Option<String>,
     documents: Vec<Sent>,
+}
+
+impl Group {
+    /// Its documents as others embed them.
+    fn shared(self) -> impl Iterator<Item = SentShared> {
+        let key = self.key.unwrap_or_else(|| KEY.to_owned());
+        self.documents
+            .into_iter()
+            .map(move |(class, fields)| (class, key.clone(), fields))
+    }
 }
 
 /// Reads documents, carries them, and prints them in the other version.
@@ -54,6 +64,16 @@ pub fn run(
             self::groups(&schemas, to.unwrap_or(from), &name, &text)?
         }
     };
+    let entity = schemas.registry.entity(from);
+    let is_own = |group: &Group| {
+        group
+            .documents
+            .iter()
+            .any(|(class, _)| entity.contains(class) || !schemas.registry.is_shared(*class))
+    };
+    let (groups, shared): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(is_own);
+    let (before, others): (Vec<Group>, Vec<Group>) = before.into_iter().partition(is_own);
+    let shared: Vec<SentShared> = others.into_iter().chain(shared).flat_map(Group::shared).collect();
     let keys: BTreeSet<&str> = before.iter().filter_map(|before| before.key.as_deref()).collect();
     for group in groups {
         let key = match &group.key {
@@ -72,6 +92,9 @@ pub fn run(
             let what = format!("no lens leads from {} to {}", name(from), name(stray));
             return Err(Failure::Data(what));
         }
+        rehearsal
+            .write_all(&[], &shared)
+            .map_err(|stuck| Failure::Data(format!("what is shared: {stuck}")))?;
         for before in before
             .iter()
             .filter(|before| before.key.as_deref().is_none_or(|before| before == key))

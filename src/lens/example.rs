@@ -1,6 +1,6 @@
 //! Examples beside a lens: documents that belong together, tried by `chesterfield check`.
 
-use super::{Lens, Made, Put, PutError};
+use super::{Lens, Made, Others, Put, PutError, Shared};
 use crate::{
     couch::{Diff, Fields},
     schema::{ClassId, Direction, Flaw, Rule},
@@ -20,6 +20,8 @@ pub struct Example {
     pub new: Documents,
     /// What the target documents were before.
     pub had: Documents,
+    /// Documents that the new side refers to, with their keys.
+    pub shared: Vec<(ClassId, String, Fields)>,
     /// Tried one way only.
     pub way: Option<Direction>,
 }
@@ -68,12 +70,21 @@ impl Lens {
             Direction::Up => (&example.old, &example.new),
             Direction::Down => (&example.new, &example.old),
         };
+        let shared = |class: ClassId, key: &str| {
+            let mut shared = example.shared.iter();
+            let found = shared.find(|(of, named, _)| *of == class && named == key);
+            found.map_or(Shared::Missing, |(_, _, fields)| Shared::Live(fields))
+        };
+        let others = Others {
+            before: None,
+            shared: &shared,
+        };
         let way = ["from new to old", "from old to new"][usize::from(to == Direction::Up)];
         let inputs: Vec<Option<&Fields>> = near.iter().map(|&class| find(sources, class).flatten()).collect();
         let mut got = Vec::new();
         for &target in far {
             let fields = self
-                .make(to, target, &inputs, find(&example.had, target).flatten())
+                .make(to, target, &inputs, find(&example.had, target).flatten(), &others)
                 .map_err(|error| format!("{way}: {error}"))?;
             if let Some(expected) = find(expected, target)
                 && !same(fields.as_ref(), expected)
@@ -84,10 +95,15 @@ impl Lens {
             got.push(fields);
         }
         let got: Vec<Option<&Fields>> = got.iter().map(Option::as_ref).collect();
+        // Who puts it back has seen it.
+        let others = Others {
+            before: got.first().copied().flatten(),
+            ..others
+        };
         for &class in near {
             let Some(source) = find(sources, class) else { continue };
             let again = self
-                .make(to.reverse(), class, &got, source)
+                .make(to.reverse(), class, &got, source, &others)
                 .map_err(|error| format!("putting back what was got {way}: {error}"))?;
             if !same(again.as_ref(), source) {
                 let diff = Diff(source, again.as_ref());
@@ -103,6 +119,7 @@ impl Lens {
         target: ClassId,
         sources: &[Option<&Fields>],
         old: Option<&Fields>,
+        others: &Others,
     ) -> Result<Option<Fields>, PutError> {
         let put = Put {
             to,
@@ -112,8 +129,11 @@ impl Lens {
             old,
         };
         let made = match &self.script {
-            Some(script) => script.put_surely(self, &put).map(|made| self.kept(&put, made)),
-            None => self.put(&put),
+            Some(script) => {
+                let surely = |put: &Put| script.put_surely(self, put).map(|made| self.kept(put, made));
+                self.put_by(&put, others, &surely)
+            }
+            None => self.put_among(&put, others),
         };
         made.map(Made::document)
     }

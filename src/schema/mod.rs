@@ -11,7 +11,7 @@ pub mod pattern;
 pub mod registry;
 pub mod validator;
 
-pub use class::{Class, ClassId, ClassName, InvalidClassName};
+pub use class::{Class, ClassId, ClassName, DocumentName, InvalidClassName};
 pub use filter::Filter;
 pub use flaw::{Flaw, Rule, Severity};
 pub use lifecycle::{InvalidMoment, Moment};

@@ -3,8 +3,8 @@
 use super::{Broken, KEY, Side, generate, listed, same};
 use crate::{
     couch::{Diff, Fields},
-    lens::{Lens, Made, Put, PutError},
-    schema::{Direction, Registry, Rule},
+    lens::{Embedded, Lens, Made, Others, Put, PutError, Shared},
+    schema::{ClassId, Direction, Registry, Rule},
 };
 
 /// A lens in one direction.
@@ -21,7 +21,8 @@ impl Crossing<'_> {
         let (_, far) = self.lens.step().sides(self.to);
         let none: Side = far.iter().map(|class| (*class, None)).collect();
         let had = before.unwrap_or(&none);
-        let Some(put) = self.put(self.to, sources, had)? else {
+        let created = self.created(sources)?;
+        let Some(put) = self.put(self.to, sources, had, &created)? else {
             return Ok(());
         };
         let tell = |rule, what: String| {
@@ -37,7 +38,14 @@ impl Crossing<'_> {
                 return tell(Rule::Misfit, what);
             }
         }
-        let back = self.put(self.to.reverse(), &put, sources)?;
+        for shared in &created {
+            let class = self.registry.class(shared.class);
+            if let Some(violation) = generate::violation(class, &shared.fields) {
+                let what = format!("what is embedded becomes an invalid {}: {violation}", class.name);
+                return tell(Rule::Misfit, what);
+            }
+        }
+        let back = self.put(self.to.reverse(), &put, sources, &created)?;
         if let Some(change) = back.and_then(|back| self.change(sources, &back)) {
             return match before {
                 None => tell(Rule::GetPut, format!("putting back what was just got changes {change}")),
@@ -47,15 +55,40 @@ impl Crossing<'_> {
                 ),
             };
         }
-        let again = self.put(self.to, sources, &put)?;
+        let again = self.put(self.to, sources, &put, &created)?;
         match again.and_then(|again| self.change(&put, &again)) {
             Some(change) => tell(Rule::GetPut, format!("putting the same twice changes {change}")),
             None => Ok(()),
         }
     }
 
-    /// Every document of the side that `to` leads to. None where the sources do not suffice.
-    fn put(&self, to: Direction, sources: &Side, old: &Side) -> Result<Option<Side>, Broken> {
+    /// The shared documents that are made of what the sources embed.
+    fn created(&self, sources: &Side) -> Result<Vec<Embedded>, Broken> {
+        let primary = sources.first().and_then(|(_, fields)| fields.as_ref());
+        match primary.filter(|_| self.to == Direction::Up && !self.lens.shares().is_empty()) {
+            Some(fields) => self
+                .lens
+                .embedded(fields)
+                .map_err(|error| self.refused(sources, &error)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Every document of the side that `to` leads to. None where the sources do not suffice. Of what is referred to and neither created nor
+    /// in examples, one of the examples stands in.
+    fn put(&self, to: Direction, sources: &Side, old: &Side, created: &[Embedded]) -> Result<Option<Side>, Broken> {
+        let examples = || self.lens.examples().iter().flat_map(|example| &example.shared);
+        let shared = |class: ClassId, key: &str| {
+            let made = created.iter().find(|made| made.class == class && made.key == key);
+            let named = examples().find(|(of, named, _)| *of == class && named == key);
+            let found = made.map(|made| &made.fields).or(named.map(|(_, _, fields)| fields));
+            let any = || examples().find(|(of, ..)| *of == class).map(|(_, _, fields)| fields);
+            found.or_else(any).map_or(Shared::Missing, Shared::Live)
+        };
+        let others = Others {
+            before: None,
+            shared: &shared,
+        };
         let given: Vec<Option<&Fields>> = sources.iter().map(|(_, fields)| fields.as_ref()).collect();
         let mut made = Side::new();
         for (target, old) in old {
@@ -66,7 +99,8 @@ impl Crossing<'_> {
                 sources: &given,
                 old: old.as_ref(),
             };
-            match self.lens.put(&put).map_err(|error| self.refused(sources, &error))? {
+            let put = self.lens.put_among(&put, &others);
+            match put.map_err(|error| self.refused(sources, &error))? {
                 Made::Document(fields) => made.push((*target, Some(fields))),
                 Made::Nothing => made.push((*target, None)),
                 Made::NotReady => return Ok(None),

@@ -4,7 +4,7 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::Value;
 
 use super::{
-    apps::{self, App, kinds},
+    apps::{self, App, GROUPS, kinds},
     couch_model::Db,
 };
 use crate::{
@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// One step of a history: what happens, and to whom.
-type Act = [u8; 3];
+pub(super) type Act = [u8; 3];
 
-fn acts(most: usize) -> impl Strategy<Value = Vec<Act>> {
+pub(super) fn acts(most: usize) -> impl Strategy<Value = Vec<Act>> {
     vec(any::<Act>(), 1..most)
 }
 
@@ -25,9 +25,9 @@ struct Client {
     server: usize,
 }
 
-struct World {
-    app: App,
-    servers: Vec<Db>,
+pub(super) struct World {
+    pub(super) app: App,
+    pub(super) servers: Vec<Db>,
     clients: Vec<Client>,
     /// Writes that a proxy has made up its mind about, and not yet made.
     late: Vec<(usize, Vec<Write>)>,
@@ -36,7 +36,7 @@ struct World {
 }
 
 impl World {
-    fn new(kind: apps::Kind, servers: usize, versions: &[usize]) -> Self {
+    pub(super) fn new(kind: apps::Kind, servers: usize, versions: &[usize]) -> Self {
         let clients = versions.iter().enumerate();
         Self {
             app: App::new(kind),
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// A client writes as PouchDB does: on top of what it shows.
-    fn author(&mut self, client: usize, id: &str, body: Option<Value>) {
+    pub(super) fn author(&mut self, client: usize, id: &str, body: Option<Value>) {
         let tree = self.clients[client].db.tree(id);
         let path = tree.winner().map(|winner| tree.path(&winner)).unwrap_or_default();
         self.append(client, id, path, body);
@@ -75,10 +75,27 @@ impl World {
     }
 
     /// One field at a time, as people edit.
-    fn edit(&mut self, client: usize, choice: u8) {
+    pub(super) fn edit(&mut self, client: usize, choice: u8) {
         let version = self.clients[client].version;
         let main = self.app.main(version).to_owned();
         let shown = self.clients[client].db.shown(&main);
+        if self.app.entities.len() > 1 && version == 3 {
+            let group = self.app.ids[3 + usize::from(choice) % 3].clone();
+            let is_there = self.clients[client].db.shown(&group).is_some();
+            if is_there && (16..90).contains(&choice) {
+                return self.author(client, &group, Some(self.app.group_body(choice / 3)));
+            }
+            if is_there && choice < 4 {
+                return self.author(client, &group, None);
+            }
+            // Whoever refers to a group has it.
+            for (n, key) in GROUPS.iter().enumerate() {
+                let group = self.app.ids[3 + n].clone();
+                if self.clients[client].db.tree(&group).parent.is_empty() {
+                    self.author(client, &group, Some(serde_json::json!({"name": key})));
+                }
+            }
+        }
         if let Some(part) = self.app.part(version).map(str::to_owned) {
             let is_optional = self.app.is_optional();
             if self.clients[client].db.shown(&part).is_none() && !is_optional {
@@ -96,12 +113,12 @@ impl World {
         self.author(client, &main, Some(body));
     }
 
-    fn pull(&mut self, client: usize) {
+    pub(super) fn pull(&mut self, client: usize) {
         let Client { version, db, server } = &mut self.clients[client];
         self.servers[*server].replicate_to(db, &self.app.sees(*version));
     }
 
-    fn push(&mut self, client: usize) {
+    pub(super) fn push(&mut self, client: usize) {
         let Client { db, server, .. } = &self.clients[client];
         db.replicate_to(&mut self.servers[*server], &self.app.all());
     }
@@ -123,7 +140,7 @@ impl World {
     }
 
     /// Everything that is under way arrives, until nothing moves. Panics if that never happens.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         while !self.late.is_empty() {
             self.land(0);
         }
@@ -335,6 +352,8 @@ proptest! {
     ) {
         let mut world = World::new(kind, 1, &[1, 2, 3, a, b]);
         world.turn(0, 1);
+        // Groups are there, so that nobody makes them twice: of these conflicts each document has its own.
+        world.turn(2, 201);
         for [who, what, _] in before {
             world.turn(pick(who, 3), what.clamp(8, 235));
         }

@@ -6,3 +6,4 @@ mod couch_model;
 mod histories;
 mod large;
 mod odd;
+mod sharing;
