@@ -3,23 +3,28 @@
 //! Everything here is done with the service account, and nothing is kept between two calls: whoever looks at an entity
 //! sees what it lacks.
 
+mod embedders;
 mod entities;
+mod following;
 mod in_flight;
+mod shared;
 mod store;
 mod sweep;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use http::StatusCode;
 
 use crate::{
     lens::{Lens, PutError},
-    reconcile::{Body, Entity, Outcome, Write, reconcile},
+    reconcile::{Body, Entity, Outcome, Write, reconcile, references},
     schema::{ClassId, Registry},
     upstream::{self, Upstream},
 };
 pub use entities::AT_ONCE;
+pub use following::{Echo, Following};
 pub use in_flight::{InFlight, Stay};
+use shared::Pool;
 
 /// Reconciles entities of any database of one upstream.
 #[derive(Clone)]
@@ -48,6 +53,15 @@ pub struct Report {
     pub stuck: usize,
     /// Entities that wait for a document.
     pub waiting: usize,
+}
+
+/// What a fan-out did, and what is to be done for others because of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// What was written.
+    pub report: Report,
+    /// What other entities have to follow.
+    pub echo: Echo,
 }
 
 /// The upstream gave no usable answer. What is missing stays missing until somebody looks again.
@@ -100,7 +114,7 @@ impl FanOut {
         }
     }
 
-    /// The entity a document belongs to; none if no lens ties its class to another.
+    /// The entity a document belongs to; none if no lens ties its class to another, and none shares it.
     pub fn entity_of(&self, doc_id: &str) -> Option<EntityKey> {
         let (class, key) = self.registry.classify(doc_id)?;
         let entity = EntityKey {
@@ -137,41 +151,64 @@ impl FanOut {
     }
 
     /// Writes whatever is missing in these entities.
-    pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Report, Error> {
-        let mut report = Report::default();
+    pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Done, Error> {
+        let mut done = Done::default();
         let mut writes: Vec<Write> = Vec::new();
+        let mut pool = Pool::default();
         for round in 0..ROUNDS {
             let mut unread = Vec::new();
-            for (n, entity) in entities.into_iter().enumerate() {
-                let outcome = reconcile(&self.registry, &self.lenses, &mut entity.clone());
-                if outcome.wants.is_empty() || round + 1 == ROUNDS {
-                    report.count(db, &outcome);
+            let mut needs = Vec::new();
+            for (n, mut entity) in entities.into_iter().enumerate() {
+                pool.refresh(&mut entity);
+                let mut reconciled = entity.clone();
+                let outcome = reconcile(&self.registry, &self.lenses, &mut reconciled);
+                if outcome.is_complete() || round + 1 == ROUNDS {
+                    done.report.count(db, &outcome);
+                    self.note(&mut done.echo, &entity, &reconciled, &outcome.writes);
+                    pool.learn(reconciled);
                     writes.extend(outcome.writes);
                 } else {
                     unread.push((entity, outcome.wants));
+                    needs.push(outcome.needs);
                 }
                 if n % TURN == TURN - 1 {
                     tokio::task::yield_now().await;
                 }
             }
             entities = entities::read_wanted(&self.upstream, db, unread).await?;
+            let all: HashSet<_> = needs.iter().flatten().cloned().collect();
+            pool.read(&self.upstream, db, all).await?;
+            for (entity, needs) in entities.iter_mut().zip(&needs) {
+                pool.give(entity, needs);
+            }
             if entities.is_empty() {
                 break;
             }
         }
         let count = writes.len();
         let refused = store::write(&self.upstream, db, writes).await?;
-        report.refused = refused;
-        report.written = count - refused;
-        metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
+        done.report.refused = refused;
+        done.report.written = count - refused;
+        metrics::counter!("chesterfield_derived_revisions_total").increment(done.report.written as u64);
         metrics::counter!("chesterfield_refused_revisions_total").increment(refused as u64);
-        Ok(report)
+        Ok(done)
+    }
+
+    /// Notes what others have to follow.
+    fn note(&self, echo: &mut Echo, read: &Entity, reconciled: &Entity, writes: &[Write]) {
+        let Some(key) = read.members.first().and_then(|member| self.entity_of(&member.id)) else {
+            return;
+        };
+        echo.note(self, &key, writes);
+        if !writes.is_empty() && !references(&self.lenses, reconciled).is_subset(&references(&self.lenses, read)) {
+            echo.note_reference(key);
+        }
     }
 
     /// Reads entities and writes whatever is missing, as many at a time as their size allows: what is held does not grow with
     /// their number.
-    pub async fn reconcile(&self, db: &str, keys: &[EntityKey]) -> Result<Report, Error> {
-        let mut report = Report::default();
+    pub async fn reconcile(&self, db: &str, keys: &[EntityKey]) -> Result<Done, Error> {
+        let mut done = Done::default();
         let mut at_once = AT_ONCE;
         let mut rest = keys;
         while !rest.is_empty() {
@@ -183,12 +220,19 @@ impl FanOut {
                 }
                 read => read?,
             };
-            report += self.bring_in_step(db, entities).await?;
+            done += self.bring_in_step(db, entities).await?;
             // What comes next is likely to be as large.
             at_once = (now.len() * entities::BUDGET / length.max(1)).clamp(1, AT_ONCE);
             rest = later;
         }
-        Ok(report)
+        Ok(done)
+    }
+}
+
+impl std::ops::AddAssign for Done {
+    fn add_assign(&mut self, other: Self) {
+        self.report += other.report;
+        self.echo += other.echo;
     }
 }
 

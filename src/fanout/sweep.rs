@@ -5,7 +5,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{EntityKey, Error, FanOut, Report, store};
+use super::{EntityKey, Error, FanOut, Following, Report, store};
 
 /// Changes in one page.
 const PAGE: usize = 1000;
@@ -42,7 +42,7 @@ impl FanOut {
             let mut keys: Vec<EntityKey> = page.results.iter().filter_map(|row| self.entity_of(&row.id)).collect();
             keys.sort();
             keys.dedup();
-            report += self.reconcile(db, &keys).await?;
+            report += self.reconcile_all(db, &keys).await?;
             if page.results.len() < PAGE {
                 return Ok(report);
             }
@@ -51,6 +51,21 @@ impl FanOut {
                 .last_seq
                 .as_str()
                 .map_or_else(|| page.last_seq.to_string(), str::to_owned);
+        }
+    }
+
+    /// Reconciles entities, and all that follow.
+    async fn reconcile_all(&self, db: &str, keys: &[EntityKey]) -> Result<Report, Error> {
+        let mut done = self.reconcile(db, keys).await?;
+        let mut report = done.report;
+        let mut following = Following::default();
+        loop {
+            following.add(self, done.echo);
+            let Some(page) = following.next(self, db).await? else {
+                return Ok(report);
+            };
+            done = self.reconcile(db, &page).await?;
+            report += done.report;
         }
     }
 }

@@ -85,6 +85,11 @@ impl Stage {
         Self::build(Path::new("schemas"), wrap).await
     }
 
+    /// With other schemas than the todo app's, and something between the migrating proxies and the database.
+    pub async fn of_behind(schemas: &Path, wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
+        Self::build(schemas, wrap).await
+    }
+
     async fn build(schemas: &Path, wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
         let mut upstream = match std::env::var("COUCHDB_URL") {
             Ok(url) => upstream::http(&url, Timeouts::default()).unwrap(),
@@ -154,13 +159,18 @@ impl Stage {
         self.proxy_with(Limits::default()).await
     }
 
-    pub async fn proxy_with(&mut self, limits: Limits) -> Asking {
+    /// What a migrating proxy carries with, and `chesterfield reconcile`.
+    pub fn fan_out(&self) -> FanOut {
         let schemas = &self.config.schemas;
-        let fan_out = FanOut::new(
+        FanOut::new(
             self.upstream.clone(),
             schemas.registry.clone(),
             schemas.lenses.clone().into(),
-        );
+        )
+    }
+
+    pub async fn proxy_with(&mut self, limits: Limits) -> Asking {
+        let fan_out = self.fan_out();
         let fanning_out = Arc::new(FanningOut::new(self.upstream.clone(), fan_out, limits));
         let writes = Validating::before(fanning_out.clone(), self.config.judge(), limits.held);
         let server = Server::start(

@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 use super::{Answer, Call, service::Writes, service::pass};
 use crate::{
     couch::Rev,
-    fanout::{AT_ONCE, EntityKey, Error, FanOut, InFlight, Report, Stay, insert},
+    fanout::{AT_ONCE, Done, Echo, EntityKey, Error, FanOut, Following, InFlight, Report, Stay, insert},
     reconcile::{Body as Stored, Entity},
     upstream::{self, Body, Upstream},
 };
@@ -182,24 +182,29 @@ impl Shared {
         accepted: Accepted,
         stay: &mut Stay,
     ) {
+        let mut done = Done {
+            echo: Echo::of(&self.fan_out, &keys),
+            ..Done::default()
+        };
         let (entities, mut unseen) = self.apply(keys, read, &accepted);
-        let mut report = Report::default();
         if !entities.is_empty() {
-            report += told(db, self.fan_out.bring_in_step(db, entities).await);
+            done += told(db, self.fan_out.bring_in_step(db, entities).await);
         }
         loop {
             if !unseen.is_empty() {
-                report += told(db, self.fan_out.reconcile(db, &unseen).await);
+                done += told(db, self.fan_out.reconcile(db, &unseen).await);
             }
             unseen = stay.leave();
             if unseen.is_empty() {
                 break;
             }
         }
+        let mut report = done.report;
+        report += self.follow(db, done.echo).await;
         let late: Vec<_> = accepted
             .unseen
             .chunks(AT_ONCE)
-            .map(|keys| self.look_at(db, keys))
+            .map(|keys| self.look_at_all(db, keys))
             .collect();
         let mut late = stream::iter(late).buffer_unordered(SIDE_BY_SIDE);
         while let Some(done) = late.next().await {
@@ -208,18 +213,47 @@ impl Shared {
         Span::current().record("fan_out", report.written);
     }
 
-    /// Reads and reconciles what has been written. Whoever has a turn waits for nobody but the upstream.
-    async fn look_at(&self, db: &str, keys: &[EntityKey]) -> Report {
+    /// Looks at what has been written, and at all that follows.
+    async fn look_at_all(&self, db: &str, keys: &[EntityKey]) -> Report {
+        let mut done = self.look_at(db, keys).await;
+        done.echo += Echo::of(&self.fan_out, keys);
+        let mut report = done.report;
+        report += self.follow(db, done.echo).await;
+        report
+    }
+
+    /// Looks at the entities that embed what was written, a page at a time.
+    async fn follow(&self, db: &str, mut echo: Echo) -> Report {
+        let mut report = Report::default();
+        let mut following = Following::default();
+        loop {
+            following.add(&self.fan_out, echo);
+            let page = match following.next(&self.fan_out, db).await {
+                Ok(Some(page)) => page,
+                Ok(None) => return report,
+                Err(error) => {
+                    told(db, Err(error));
+                    return report;
+                }
+            };
+            let done = self.look_at(db, &page).await;
+            report += done.report;
+            echo = done.echo;
+        }
+    }
+
+    /// Reads and reconciles entities. Whoever has a turn waits for nobody but the upstream.
+    async fn look_at(&self, db: &str, keys: &[EntityKey]) -> Done {
         // It is never closed.
         let _turn = self.late.acquire_many(keys.len() as u32).await;
         let mut stay = self.in_flight.enter(db, keys);
-        let mut report = told(db, self.fan_out.reconcile(db, keys).await);
+        let mut done = told(db, self.fan_out.reconcile(db, keys).await);
         loop {
             let again = stay.leave();
             if again.is_empty() {
-                return report;
+                return done;
             }
-            report += told(db, self.fan_out.reconcile(db, &again).await);
+            done += told(db, self.fan_out.reconcile(db, &again).await);
         }
     }
 
@@ -251,11 +285,11 @@ impl Shared {
 }
 
 /// What failed is counted, and told in the log.
-fn told(db: &str, result: Result<Report, Error>) -> Report {
+fn told(db: &str, result: Result<Done, Error>) -> Done {
     result.unwrap_or_else(|error| {
         metrics::counter!("chesterfield_fan_out_failures_total").increment(1);
         tracing::error!(%error, db, "a fan-out failed");
-        Report::default()
+        Done::default()
     })
 }
 
