@@ -8,12 +8,14 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use chesterfield::{
     fanout::AT_ONCE,
+    follower::Settings,
     upstream::{Body, UpstreamService, body::full},
 };
 use http::{Request, Response, StatusCode};
@@ -124,7 +126,7 @@ async fn what_several_embed_at_once_is_made_once() {
         proxies[n % 2].put(&id, task_1("Dig", "work", color)).await;
     };
     tokio::join!(write(4, "red"), write(5, "blue"), write(6, "green"), write(7, "white"));
-    stage.fan_out().sweep(&stage.db).await.unwrap();
+    stage.backfill().await;
     assert_no_conflict(&proxies[0], &["group:work:v:1"]).await;
     let color = proxies[0].get("group:work:v:1").await["color"].clone();
     for n in 4..8 {
@@ -297,9 +299,64 @@ async fn what_was_cut_off_half_way_is_made_up_for() {
         2 * AT_ONCE,
         "one page of two versions"
     );
-    let report = stage.fan_out().sweep(&stage.db).await.unwrap();
-    assert_eq!(report.written, 2 * (MANY - AT_ONCE));
+    assert_eq!(stage.backfill().await, 2 * (MANY - AT_ONCE));
     assert_all_show(&proxy, "blue").await;
-    assert_eq!(stage.fan_out().sweep(&stage.db).await.unwrap().written, 0);
+    assert_eq!(stage.backfill().await, 0);
     stage.end().await;
+}
+
+/// As a real CouchDB is followed; the embedded store tells nobody which databases change.
+fn at_once(settings: &mut Settings) {
+    if std::env::var("COUCHDB_URL").is_err() {
+        settings.sweep = Duration::from_millis(20);
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_past_the_proxy_is_followed() {
+    let stage = stage().await;
+    let couch = stage.direct();
+    let follower = stage.follow(at_once);
+    couch.put("task:a:v:1", task_1("Dig", "garden", "green")).await;
+    couch.until(async || couch.get(GARDEN).await != Value::Null).await;
+    edit(&couch, GARDEN, group("garden", "blue")).await;
+    couch
+        .until(async || couch.get("task:a:v:1").await["group"]["color"] == "blue")
+        .await;
+    stage.end().await;
+    follower.ended().await;
+}
+
+/// A proxy that has carried a shared document, but could not find who embeds it, has not seen it all.
+#[tokio::test]
+async fn what_a_proxy_could_not_follow_its_follower_does() {
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let armed = is_armed.clone();
+    let cut_off = |inner: UpstreamService| {
+        UpstreamService::new(service_fn(move |request: Request<Body>| {
+            let fails = request.uri().path().ends_with("/_find") && armed.swap(false, Ordering::Relaxed);
+            let mut inner = inner.clone();
+            async move {
+                if fails {
+                    let mut answer = Response::new(full("{}"));
+                    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                    return Ok(answer);
+                }
+                inner.call(request).await
+            }
+        }))
+    };
+    let mut stage = Stage::of_behind(Path::new("examples/planner/schemas"), cut_off).await;
+    let (proxy, follower) = stage.proxy_that_follows(at_once).await;
+    proxy.put("task:a:v:1", task_1("Dig", "garden", "green")).await;
+    follower.wake(&stage.db);
+    follower.rested().await;
+    is_armed.store(true, Ordering::Relaxed);
+    edit(&proxy, GARDEN, group("garden", "blue")).await;
+    proxy
+        .until(async || proxy.get("task:a:v:1").await["group"]["color"] == "blue")
+        .await;
+    assert!(!is_armed.load(Ordering::Relaxed), "nothing was cut off");
+    stage.end().await;
+    follower.ended().await;
 }

@@ -1,14 +1,18 @@
 //! Who embeds a shared document: looked up in the documents that refer to it, page by page, by an index that is made where it is missing.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{EntityKey, Error, FanOut, entities::AT_ONCE, store};
+use super::{EntityKey, Error, FanOut, entities::AT_ONCE};
 use crate::{
     lens::Share,
     schema::{Class, ClassId},
+    upstream::account::{Ask, path},
 };
+
+/// The most that is read of a page: ids alone, of a few hundred bytes.
+const LIMIT: usize = 16 << 20;
 
 /// A look-up under way.
 #[derive(Debug)]
@@ -72,22 +76,9 @@ impl Embedders {
         }
         let index = self.index(class, Value::Null);
         query["use_index"] = json!([index.name, index.name]);
-        let (status, answer) = store::post(
-            &fan_out.upstream,
-            db,
-            "_find",
-            "",
-            query.to_string().into(),
-            store::LIMIT,
-        )
-        .await?;
-        if status != StatusCode::OK {
-            return Err(store::refused("_find", status, &answer));
-        }
-        let page: Page = serde_json::from_slice(&answer).map_err(|source| Error::Unreadable {
-            request: "_find",
-            source: source.into(),
-        })?;
+        let ask = Ask::new(Method::POST, "_find", path([db, "_find"])).with(query.to_string());
+        let reply = ask.limit(LIMIT).send(&fan_out.upstream).await?;
+        let page: Page = reply.expect(&[StatusCode::OK])?.json()?;
         self.has_ended = page.docs.len() < AT_ONCE || page.bookmark.is_none() || page.bookmark == self.bookmark;
         self.bookmark = page.bookmark;
         let mut keys: Vec<EntityKey> = page.docs.iter().filter_map(|row| fan_out.entity_of(&row.id)).collect();
@@ -116,12 +107,11 @@ impl Embedders {
 impl Index {
     /// Makes the index, unless it is there. Without it the same is found by a look at every document.
     async fn make(&self, fan_out: &FanOut, db: &str) -> Result<(), Error> {
-        let definition = self.definition.to_string();
-        let (status, answer) =
-            store::post(&fan_out.upstream, db, "_index", "", definition.into(), store::LIMIT).await?;
+        let ask = Ask::new(Method::POST, "_index", path([db, "_index"])).with(self.definition.to_string());
+        let reply = ask.send(&fan_out.upstream).await?;
         // The embedded upstream has no indexes.
-        if !status.is_success() && status != StatusCode::NOT_IMPLEMENTED {
-            let error = store::refused("_index", status, &answer);
+        if !reply.status.is_success() && reply.status != StatusCode::NOT_IMPLEMENTED {
+            let error = reply.refused();
             tracing::warn!(
                 db, index = self.name, %error,
                 "no index could be made: every document is looked at; let the service account administer the database, or make it yourself"

@@ -3,11 +3,14 @@
 //! Entities that embed each other are refused when the schemas are read, so this ends. The newest is followed first, and what is
 //! waiting is at most a page of each entity on the way.
 
-use super::{AT_ONCE, EntityKey, Error, FanOut, embedders::Embedders};
+use super::{AT_ONCE, EntityKey, Error, FanOut, Report, embedders::Embedders};
 use crate::reconcile::Write;
 
+/// Pages that are looked at at once, by all who follow: each is held in memory.
+pub const PAGES: usize = 4;
+
 /// What a fan-out did to documents that other entities embed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Echo {
     /// Entities that refer to a shared document from now on. It may have been edited before they could be found by a look-up.
     again: Vec<EntityKey>,
@@ -15,11 +18,13 @@ pub struct Echo {
     created: Vec<EntityKey>,
     /// Shared documents that were written.
     changed: Vec<EntityKey>,
+    /// What is in step of shared documents themselves, as [`Recent`](super::Recent) names it: all is once they have been followed.
+    settled: Vec<u64>,
 }
 
 /// The entities that are still to be looked at.
 #[derive(Debug, Default)]
-pub struct Following {
+struct Following {
     stack: Vec<Task>,
 }
 
@@ -61,6 +66,15 @@ impl Echo {
         }
     }
 
+    pub(super) fn note_settled(&mut self, names: impl IntoIterator<Item = u64>) {
+        self.settled.extend(names);
+    }
+
+    /// Something was refused.
+    pub(super) fn forget_settled(&mut self) {
+        self.settled.clear();
+    }
+
     /// Notes an entity that refers to what it did not refer to before.
     pub(super) fn note_reference(&mut self, entity: EntityKey) {
         self.again.push(entity);
@@ -72,12 +86,13 @@ impl std::ops::AddAssign for Echo {
         self.again.extend(other.again);
         self.created.extend(other.created);
         self.changed.extend(other.changed);
+        self.settled.extend(other.settled);
     }
 }
 
 impl Following {
     /// Adds what is to be followed before all else.
-    pub fn add(&mut self, fan_out: &FanOut, echo: Echo) {
+    fn add(&mut self, fan_out: &FanOut, echo: Echo) {
         let shared = echo.changed.iter().chain(&echo.created);
         for key in shared {
             for &class in fan_out.registry.entity(key.first) {
@@ -100,7 +115,7 @@ impl Following {
 
     /// The entities that are to be reconciled next, no more than a page; none at the end. What that echoes is to be added before this is
     /// asked again.
-    pub async fn next(&mut self, fan_out: &FanOut, db: &str) -> Result<Option<Vec<EntityKey>>, Error> {
+    async fn next(&mut self, fan_out: &FanOut, db: &str) -> Result<Option<Vec<EntityKey>>, Error> {
         while let Some(task) = self.stack.pop() {
             match task {
                 Task::Look(keys) => return Ok(Some(keys)),
@@ -117,5 +132,36 @@ impl Following {
             }
         }
         Ok(None)
+    }
+}
+
+impl FanOut {
+    /// Looks at all that a fan-out echoes in, a page at a time. Only when all have followed the shared documents count as seen; what `failed` is
+    /// told of is counted, and keeps nothing else from it.
+    pub async fn follow(
+        &self,
+        db: &str,
+        mut echo: Echo,
+        mut failed: impl FnMut(&EntityKey, &Error),
+    ) -> Result<Report, Error> {
+        let mut report = Report::default();
+        let mut following = Following::default();
+        let mut settled = Vec::new();
+        loop {
+            settled.append(&mut echo.settled);
+            following.add(self, echo);
+            let Some(page) = following.next(self, db).await? else {
+                break;
+            };
+            // It is never closed.
+            let _page = self.pages.acquire().await;
+            let done = self.pass(db, &page, &mut failed).await?;
+            report += done.report;
+            echo = done.echo;
+        }
+        if report.failed == 0 {
+            self.recent().note(settled);
+        }
+        Ok(report)
     }
 }

@@ -1,30 +1,38 @@
 //! The fan-out: reads entities from an upstream, reconciles them, and writes what is missing.
 //!
-//! Everything here is done with the service account, and nothing is kept between two calls: whoever looks at an entity
-//! sees what it lacks.
+//! Everything here is done with the service account, and nothing has to be kept between two calls: whoever looks at an entity
+//! sees what it lacks. What is remembered ([`Recent`]) saves looks.
 
+mod batch;
 mod embedders;
 mod entities;
 mod following;
 mod in_flight;
+mod missed;
+mod recent;
 mod shared;
 mod store;
-mod sweep;
+mod survey;
 
 use std::{collections::HashSet, sync::Arc};
 
-use http::StatusCode;
+use tokio::sync::Semaphore;
 
+pub use crate::upstream::account::Error;
 use crate::{
     lens::{Lens, PutError},
     reconcile::{Body, Entity, Outcome, Write, reconcile, references},
     schema::{ClassId, Registry},
-    upstream::{self, Upstream},
+    upstream::Upstream,
 };
 pub use entities::AT_ONCE;
-pub use following::{Echo, Following};
+pub use following::Echo;
+use following::PAGES;
 pub use in_flight::{InFlight, Stay};
+pub use missed::Missed;
+pub use recent::Recent;
 use shared::Pool;
+pub use survey::Survey;
 
 /// Reconciles entities of any database of one upstream.
 #[derive(Clone)]
@@ -32,6 +40,11 @@ pub struct FanOut {
     upstream: Upstream,
     registry: Arc<Registry>,
     lenses: Arc<[Lens]>,
+    in_flight: InFlight,
+    recent: Recent,
+    missed: Missed,
+    /// For each page of entities that follow a shared document.
+    pages: Arc<Semaphore>,
 }
 
 /// Names an entity in its database.
@@ -53,49 +66,17 @@ pub struct Report {
     pub stuck: usize,
     /// Entities that wait for a document.
     pub waiting: usize,
+    /// Entities that could not be read or written at all.
+    pub failed: usize,
 }
 
 /// What a fan-out did, and what is to be done for others because of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Done {
     /// What was written.
     pub report: Report,
-    /// What other entities have to follow.
+    /// What other entities have to follow: see [`FanOut::follow`].
     pub echo: Echo,
-}
-
-/// The upstream gave no usable answer. What is missing stays missing until somebody looks again.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No answer.
-    #[error(transparent)]
-    Upstream(#[from] upstream::Error),
-    /// Another status than asked for.
-    #[error("{request} was answered {status}: {reason}")]
-    Refused {
-        /// `_bulk_get` or `_bulk_docs`.
-        request: &'static str,
-        /// The answer's.
-        status: StatusCode,
-        /// The answer's body, cut short.
-        reason: String,
-    },
-    /// An answer longer than what is read at once.
-    #[error("{request} was answered with more than {limit} bytes")]
-    TooLong {
-        /// As above.
-        request: &'static str,
-        /// What would have been read.
-        limit: usize,
-    },
-    /// An answer that does not parse, or broke off.
-    #[error("{request} was answered with what cannot be read: {source}")]
-    Unreadable {
-        /// As above.
-        request: &'static str,
-        /// Why.
-        source: upstream::BoxError,
-    },
 }
 
 /// Rounds of reading bodies of inner revisions: each lets the derivation go at least one class further.
@@ -111,7 +92,36 @@ impl FanOut {
             upstream,
             registry,
             lenses,
+            in_flight: InFlight::default(),
+            recent: Recent::default(),
+            missed: Missed::default(),
+            pages: Arc::new(Semaphore::new(PAGES)),
         }
+    }
+
+    /// Who is at work on which entities; clones of a fan-out share it.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// What was brought in step of late, by any clone.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// Where a fan-out of any clone has failed.
+    pub fn missed(&self) -> &Missed {
+        &self.missed
+    }
+
+    /// The upstream that entities are read from and written to.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// The classes and how lenses tie them.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// The entity a document belongs to; none if no lens ties its class to another, and none shares it.
@@ -122,6 +132,11 @@ impl FanOut {
             key: key.to_owned(),
         };
         self.blank(&entity).map(|_| entity)
+    }
+
+    /// The id of one of an entity's documents, whether it exists or not.
+    pub fn any_id(&self, entity: &EntityKey) -> String {
+        self.registry.class(entity.first).pattern.id(&entity.key)
     }
 
     fn blank(&self, entity: &EntityKey) -> Option<Entity> {
@@ -154,6 +169,7 @@ impl FanOut {
     pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Done, Error> {
         let mut done = Done::default();
         let mut writes: Vec<Write> = Vec::new();
+        let mut settled = Vec::new();
         let mut pool = Pool::default();
         for round in 0..ROUNDS {
             let mut unread = Vec::new();
@@ -164,6 +180,14 @@ impl FanOut {
                 let outcome = reconcile(&self.registry, &self.lenses, &mut reconciled);
                 if outcome.is_complete() || round + 1 == ROUNDS {
                     done.report.count(db, &outcome);
+                    if outcome.refusals.is_empty() {
+                        let authored = self.authored(db, &entity);
+                        // Others are still to follow.
+                        match self.is_shared(&entity) {
+                            true => done.echo.note_settled(authored),
+                            false => settled.extend(authored),
+                        }
+                    }
                     self.note(&mut done.echo, &entity, &reconciled, &outcome.writes);
                     pool.learn(reconciled);
                     writes.extend(outcome.writes);
@@ -189,9 +213,19 @@ impl FanOut {
         let refused = store::write(&self.upstream, db, writes).await?;
         done.report.refused = refused;
         done.report.written = count - refused;
+        if refused == 0 {
+            self.recent.note(settled);
+        } else {
+            done.echo.forget_settled();
+        }
         metrics::counter!("chesterfield_derived_revisions_total").increment(done.report.written as u64);
         metrics::counter!("chesterfield_refused_revisions_total").increment(refused as u64);
         Ok(done)
+    }
+
+    fn is_shared(&self, entity: &Entity) -> bool {
+        let mut members = entity.members.iter();
+        members.any(|member| self.registry.is_shared(member.class))
     }
 
     /// Notes what others have to follow.
@@ -205,34 +239,12 @@ impl FanOut {
         }
     }
 
-    /// Reads entities and writes whatever is missing, as many at a time as their size allows: what is held does not grow with
-    /// their number.
-    pub async fn reconcile(&self, db: &str, keys: &[EntityKey]) -> Result<Done, Error> {
-        let mut done = Done::default();
-        let mut at_once = AT_ONCE;
-        let mut rest = keys;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(at_once.min(rest.len()));
-            let (entities, length) = match self.read_measured(db, now, entities::BUDGET).await {
-                Err(Error::TooLong { .. }) if now.len() > 1 => {
-                    at_once = now.len() / 2;
-                    continue;
-                }
-                read => read?,
-            };
-            done += self.bring_in_step(db, entities).await?;
-            // What comes next is likely to be as large.
-            at_once = (now.len() * entities::BUDGET / length.max(1)).clamp(1, AT_ONCE);
-            rest = later;
-        }
-        Ok(done)
-    }
-}
-
-impl std::ops::AddAssign for Done {
-    fn add_assign(&mut self, other: Self) {
-        self.report += other.report;
-        self.echo += other.echo;
+    /// The names of an entity's leaves that are carried, for [`Recent`].
+    fn authored<'a>(&'a self, db: &'a str, entity: &'a Entity) -> impl Iterator<Item = u64> + 'a {
+        entity.members.iter().flat_map(move |member| {
+            let leaves = member.tree.leaves().filter(|&leaf| member.at(leaf).kind.is_carried());
+            leaves.map(move |leaf| self.recent.name(db, &member.id, member.tree.rev(leaf)))
+        })
     }
 }
 
@@ -255,12 +267,20 @@ impl Report {
     }
 }
 
+impl std::ops::AddAssign for Done {
+    fn add_assign(&mut self, other: Self) {
+        self.report += other.report;
+        self.echo += other.echo;
+    }
+}
+
 impl std::ops::AddAssign for Report {
     fn add_assign(&mut self, other: Self) {
         self.written += other.written;
         self.refused += other.refused;
         self.stuck += other.stuck;
         self.waiting += other.waiting;
+        self.failed += other.failed;
     }
 }
 

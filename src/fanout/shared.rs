@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Error, entities};
+use super::{Error, FanOut, entities};
 use crate::{
-    reconcile::{Entity, Member, Need},
+    reconcile::{Entity, Member, Need, reconcile},
     upstream::Upstream,
 };
 
@@ -53,5 +53,36 @@ impl Pool {
         for member in entity.shared {
             self.0.insert(member.id.clone(), Some(member));
         }
+    }
+}
+
+impl FanOut {
+    /// Reads the documents that entities share, for who only looks at them.
+    pub(super) async fn read_shared(&self, db: &str, entities: &mut [Entity]) -> Result<(), Error> {
+        let embeds = |entity: &Entity| {
+            let steps = self.registry.steps().iter().filter(|step| !step.shared.is_empty());
+            let mut old = steps.flat_map(|step| &step.old);
+            old.any(|class| entity.members.iter().any(|member| member.class == *class))
+        };
+        let mut pool = Pool::default();
+        let mut rest: Vec<&mut Entity> = entities.iter_mut().filter(|entity| embeds(entity)).collect();
+        while !rest.is_empty() {
+            let mut missing = Vec::new();
+            for entity in rest {
+                let outcome = reconcile(&self.registry, &self.lenses, &mut entity.clone());
+                if !outcome.needs.is_empty() {
+                    missing.push((entity, outcome.needs));
+                }
+                tokio::task::yield_now().await;
+            }
+            let needs = missing.iter().flat_map(|(_, needs)| needs).cloned().collect();
+            pool.read(&self.upstream, db, needs).await?;
+            rest = Vec::new();
+            for (entity, needs) in missing {
+                pool.give(entity, &needs);
+                rest.push(entity);
+            }
+        }
+        Ok(())
     }
 }

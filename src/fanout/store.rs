@@ -1,16 +1,14 @@
-//! Requests made with the service account, and the writing of derived revisions.
+//! The writing of derived revisions.
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::Error;
 use crate::{
     reconcile::Write,
     upstream::{
-        BoxError, Upstream,
-        body::{self, ReadError, full},
+        Upstream,
+        account::{Ask, path},
     },
 };
 
@@ -46,10 +44,11 @@ pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<
         if count < batch.len() {
             batches.push(batch.split_off(count));
         }
-        let (status, answer) = post(upstream, db, "_bulk_docs", "", body.into(), LIMIT).await?;
-        match status {
+        let ask = Ask::new(Method::POST, "_bulk_docs", path([db, "_bulk_docs"]));
+        let reply = ask.with(body).limit(LIMIT).send(upstream).await?;
+        match reply.status {
             StatusCode::CREATED | StatusCode::ACCEPTED => {
-                let failures: Vec<Failure> = serde_json::from_slice(&answer).unwrap_or_default();
+                let failures: Vec<Failure> = serde_json::from_slice(&reply.body).unwrap_or_default();
                 refused += failures.len();
                 for failure in failures {
                     let Failure { id, error, reason } = failure;
@@ -70,10 +69,10 @@ pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<
             }
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::PRECONDITION_FAILED | StatusCode::BAD_REQUEST => {
                 refused += 1;
-                let error = self::refused("_bulk_docs", status, &answer);
+                let error = reply.refused();
                 tracing::warn!(db, document = batch[0].id, %error, "a derived revision was refused");
             }
-            _ => return Err(self::refused("_bulk_docs", status, &answer)),
+            _ => return Err(reply.refused()),
         }
     }
     Ok(refused)
@@ -97,49 +96,4 @@ fn as_many_as_fit(writes: &[Write]) -> Result<(Vec<u8>, usize), serde_json::Erro
     }
     body.extend_from_slice(END);
     Ok((body, count))
-}
-
-/// Sends a `POST` with the service account and reads the answer whole, if it is no longer than `limit`.
-pub async fn post(
-    upstream: &Upstream,
-    db: &str,
-    endpoint: &'static str,
-    query: &str,
-    body: Bytes,
-    limit: usize,
-) -> Result<(StatusCode, Bytes), Error> {
-    let unreadable = |source: BoxError| Error::Unreadable {
-        request: endpoint,
-        source,
-    };
-    let db = utf8_percent_encode(db, NON_ALPHANUMERIC);
-    let mut request = Request::post(format!("/{db}/{endpoint}{query}"))
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header(header::ACCEPT, HeaderValue::from_static("application/json"))
-        .header(header::CONTENT_LENGTH, body.len());
-    if let Some(account) = &upstream.account {
-        request = request.header(header::AUTHORIZATION, account);
-    }
-    let request = request.body(full(body)).map_err(|error| unreadable(error.into()))?;
-    let (head, body) = upstream.send(request).await?.into_parts();
-    let body = body::read(body, limit).await.map_err(|error| match error {
-        ReadError::TooLong(limit) => Error::TooLong {
-            request: endpoint,
-            limit,
-        },
-        broken => unreadable(broken.into()),
-    })?;
-    Ok((head.status, body))
-}
-
-/// An answer that is none, with its first words.
-pub fn refused(request: &'static str, status: StatusCode, answer: &[u8]) -> Error {
-    let reason = String::from_utf8_lossy(&answer[..answer.len().min(300)])
-        .trim()
-        .to_owned();
-    Error::Refused {
-        request,
-        status,
-        reason,
-    }
 }

@@ -38,9 +38,9 @@ pub enum Shared<'a> {
 
 /// What lenses that share documents are told beside what they put.
 #[derive(Clone, Copy)]
-pub struct Others<'a> {
+pub struct Others<'a, 'b> {
     /// The source primary, as it was before the edits that are carried.
-    pub before: Option<&'a Fields>,
+    pub before: Option<&'b Fields>,
     /// A shared document, by class and key.
     pub shared: &'a dyn Fn(ClassId, &str) -> Shared<'a>,
 }
@@ -191,9 +191,9 @@ impl Share {
 /// A shared document is waited for.
 pub(super) struct NotReady;
 
-impl<'a> Others<'a> {
+impl Others<'_, '_> {
     /// Where there is none.
-    pub const NONE: Others<'static> = Others {
+    pub const NONE: Others<'static, 'static> = Others {
         before: None,
         shared: &|_, _| Shared::Missing,
     };

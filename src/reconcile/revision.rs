@@ -51,6 +51,11 @@ impl Kind {
         derived.map_or(Kind::Authored, |(kind, _)| kind)
     }
 
+    /// Whether it is an edit that other documents are to have.
+    pub fn is_carried(self) -> bool {
+        matches!(self, Kind::Authored | Kind::Merge)
+    }
+
     fn name(self) -> &'static str {
         Self::DERIVED
             .iter()
@@ -93,6 +98,15 @@ pub fn derived(doc_id: &str, edit: EditId, parent: Option<&Rev>, sources: &[Rev]
     let head = format!("{edit}{:08x}", u32::from_be_bytes([a, b, c, d]));
     let tag = tag(kind.name(), doc_id, &head);
     Rev::new(parent.map_or(0, Rev::generation) + 1, &format!("{head}{tag:012x}"))
+}
+
+/// Puts the edits on top of a path, which is oldest first, as mirrors. The last one has the body, made from `sources`; the others
+/// are its bodiless ancestors.
+pub fn mirrored(doc_id: &str, path: &mut Vec<Rev>, edits: &[EditId], sources: &[Rev]) {
+    for (n, &edit) in edits.iter().enumerate() {
+        let sources = if n + 1 == edits.len() { sources } else { &[] };
+        path.push(derived(doc_id, edit, path.last(), sources, Kind::Mirror));
+    }
 }
 
 fn tag(kind: &str, doc_id: &str, head: &str) -> u64 {

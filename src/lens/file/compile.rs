@@ -1,8 +1,9 @@
 //! From a lens file to a lens, or to every flaw in it.
 
-use super::{Empty, ExampleDocuments, ExampleFile, LensFile, Missing, Scope, ShareFile, Side, Way};
+use super::{Documents, Empty, ExampleFile, LensFile, Missing, Scope, ShareFile, Side, Way};
 use crate::{
-    lens::{Example, Lens, Lookup, Part, Share, fields_of, script::Scripted},
+    couch::Fields,
+    lens::{Example, Lens, Lookup, Part, Share, script::Scripted},
     schema::{ClassId, ClassName, Direction, Flaw, Step},
     script::Script,
 };
@@ -59,6 +60,7 @@ impl Compiler<'_> {
             script,
             shares,
             examples,
+            is_lawful: false,
         })
     }
 
@@ -215,7 +217,7 @@ impl Compiler<'_> {
             if let Some(class) = (self.lookup)(name) {
                 parts.push(Part {
                     class,
-                    default: fields_of(&part.default),
+                    default: Fields::from(&part.default),
                     is_awaited: !is_optional && part.missing.unwrap_or_default() == Missing::Wait,
                     is_optional,
                 });
@@ -230,7 +232,9 @@ impl Compiler<'_> {
             let at = format!("/examples/{n}/shared");
             let is_shared = self.file.share.iter().any(|share| share.class == name.class);
             match &name.key {
-                Some(key) if is_shared => shared.push((self.class(&at, &name.class)?, key.clone(), fields_of(fields))),
+                Some(key) if is_shared => {
+                    shared.push((self.class(&at, &name.class)?, key.clone(), Fields::from(fields)))
+                }
                 _ => self.flaw(
                     at,
                     format!("{} is no document that this lens shares", name.class),
@@ -238,13 +242,13 @@ impl Compiler<'_> {
                 ),
             }
         }
-        let mut documents = |what: &str, documents: &ExampleDocuments| {
+        let mut documents = |what: &str, documents: &Documents| {
             let at = format!("/examples/{n}/{what}");
             let documents = documents.iter();
             documents
                 .map(|(name, fields)| {
                     Scope::new(self.file, &mut self.flaws).slot(&at, Some(name))?;
-                    Some((self.class(&at, name)?, fields.as_ref().map(fields_of)))
+                    Some((self.class(&at, name)?, fields.as_ref().map(Fields::from)))
                 })
                 .collect::<Option<Vec<_>>>()
         };

@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 use super::{Answer, Call, service::Writes, service::pass};
 use crate::{
     couch::Rev,
-    fanout::{AT_ONCE, Done, Echo, EntityKey, Error, FanOut, Following, InFlight, Report, Stay, insert},
+    fanout::{AT_ONCE, Done, Echo, EntityKey, Error, FanOut, Report, Stay, insert},
     reconcile::{Body as Stored, Entity},
     upstream::{self, Body, Upstream},
 };
@@ -53,7 +53,6 @@ pub struct Limits {
 struct Shared {
     upstream: Upstream,
     fan_out: FanOut,
-    in_flight: InFlight,
     room: Room,
     late: Semaphore,
     limits: Limits,
@@ -75,7 +74,6 @@ impl FanningOut {
         let shared = Shared {
             upstream,
             fan_out,
-            in_flight: InFlight::default(),
             room: Room::new(limits.held),
             late: Semaphore::new(LATE),
             limits,
@@ -119,7 +117,7 @@ impl Shared {
     async fn write(self: Arc<Self>, call: Call, posted: Posted, _place: Place, give: oneshot::Sender<Answer>) {
         let db = call.route.db().unwrap_or_default().to_owned();
         let keys = posted.entities();
-        let mut stay = self.in_flight.enter(&db, &keys);
+        let mut stay = self.fan_out.in_flight().enter(&db, &keys);
         let (forwarded, read) = tokio::join!(self.upstream.send(call.into_request()), self.fan_out.read(&db, &keys));
         let read = read.map_err(|error| match error {
             // They are large, and read in parts afterwards.
@@ -188,23 +186,23 @@ impl Shared {
         };
         let (entities, mut unseen) = self.apply(keys, read, &accepted);
         if !entities.is_empty() {
-            done += told(db, self.fan_out.bring_in_step(db, entities).await);
+            done += self.told(db, self.fan_out.bring_in_step(db, entities).await);
         }
         loop {
             if !unseen.is_empty() {
-                done += told(db, self.fan_out.reconcile(db, &unseen).await);
+                done += self.told(db, self.fan_out.reconcile(db, &unseen).await);
             }
             unseen = stay.leave();
             if unseen.is_empty() {
                 break;
             }
         }
-        let mut report = done.report;
-        report += self.follow(db, done.echo).await;
+        let Done { mut report, echo } = done;
+        report += self.told(db, self.fan_out.follow(db, echo, self.failed(db)).await);
         let late: Vec<_> = accepted
             .unseen
             .chunks(AT_ONCE)
-            .map(|keys| self.look_at_all(db, keys))
+            .map(|keys| self.look_at(db, keys))
             .collect();
         let mut late = stream::iter(late).buffer_unordered(SIDE_BY_SIDE);
         while let Some(done) = late.next().await {
@@ -213,48 +211,29 @@ impl Shared {
         Span::current().record("fan_out", report.written);
     }
 
-    /// Looks at what has been written, and at all that follows.
-    async fn look_at_all(&self, db: &str, keys: &[EntityKey]) -> Report {
-        let mut done = self.look_at(db, keys).await;
-        done.echo += Echo::of(&self.fan_out, keys);
-        let mut report = done.report;
-        report += self.follow(db, done.echo).await;
-        report
-    }
-
-    /// Looks at the entities that embed what was written, a page at a time.
-    async fn follow(&self, db: &str, mut echo: Echo) -> Report {
-        let mut report = Report::default();
-        let mut following = Following::default();
-        loop {
-            following.add(&self.fan_out, echo);
-            let page = match following.next(&self.fan_out, db).await {
-                Ok(Some(page)) => page,
-                Ok(None) => return report,
-                Err(error) => {
-                    told(db, Err(error));
-                    return report;
-                }
-            };
-            let done = self.look_at(db, &page).await;
-            report += done.report;
-            echo = done.echo;
-        }
-    }
-
-    /// Reads and reconciles entities. Whoever has a turn waits for nobody but the upstream.
-    async fn look_at(&self, db: &str, keys: &[EntityKey]) -> Done {
+    /// Reads and reconciles what has been written. Whoever has a turn waits for nobody but the upstream.
+    async fn look_at(&self, db: &str, keys: &[EntityKey]) -> Report {
         // It is never closed.
         let _turn = self.late.acquire_many(keys.len() as u32).await;
-        let mut stay = self.in_flight.enter(db, keys);
-        let mut done = told(db, self.fan_out.reconcile(db, keys).await);
-        loop {
-            let again = stay.leave();
-            if again.is_empty() {
-                return done;
-            }
-            done += told(db, self.fan_out.reconcile(db, &again).await);
+        self.told(db, self.fan_out.look_at(db, keys, self.failed(db)).await)
+    }
+
+    fn failed(&self, db: &str) -> impl FnMut(&EntityKey, &Error) {
+        move |key, error| self.fan_out.tell_failed(db, key, error)
+    }
+
+    /// What failed is counted, told in the log, and left to the follower.
+    fn told<T: Default + Failures>(&self, db: &str, result: Result<T, Error>) -> T {
+        let done = result.unwrap_or_else(|error| {
+            metrics::counter!("chesterfield_fan_out_failures_total").increment(1);
+            tracing::error!(%error, db, "a fan-out failed");
+            self.fan_out.missed().add(db);
+            T::default()
+        });
+        if done.failures() > 0 {
+            self.fan_out.missed().add(db);
         }
+        done
     }
 
     /// Puts what was accepted into what was read ahead. Where that cannot be done for sure, the entity is to be read again.
@@ -284,13 +263,21 @@ impl Shared {
     }
 }
 
-/// What failed is counted, and told in the log.
-fn told(db: &str, result: Result<Done, Error>) -> Done {
-    result.unwrap_or_else(|error| {
-        metrics::counter!("chesterfield_fan_out_failures_total").increment(1);
-        tracing::error!(%error, db, "a fan-out failed");
-        Done::default()
-    })
+/// What tells how many entities failed.
+trait Failures {
+    fn failures(&self) -> usize;
+}
+
+impl Failures for Report {
+    fn failures(&self) -> usize {
+        self.failed
+    }
+}
+
+impl Failures for Done {
+    fn failures(&self) -> usize {
+        self.report.failed
+    }
 }
 
 /// CouchDB's default `_revs_limit`.
