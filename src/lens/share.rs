@@ -100,7 +100,7 @@ impl Share {
         let key = key_of(&named.ok_or_else(unnamed)?);
         // One text for whoever makes it.
         let mut fields: Vec<(&str, Box<RawValue>)> = content.iter().map(|(name, v)| (name, v.to_owned())).collect();
-        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+        fields.sort_by_key(|(name, _)| *name);
         Ok(Some(Embedded {
             reference: self.reference.clone(),
             class: self.class,
