@@ -278,7 +278,7 @@ async fn what_was_cut_off_half_way_is_made_up_for() {
             }
         }))
     };
-    let mut stage = Stage::of_behind(Path::new("examples/planner/schemas"), cut_off).await;
+    let mut stage = Stage::build(Path::new("examples/planner/schemas"), cut_off).await;
     let proxy = stage.proxy().await;
     proxy.put(GARDEN, group("garden", "green")).await;
     pages.store(0, Ordering::Relaxed);
@@ -346,7 +346,7 @@ async fn what_a_proxy_could_not_follow_its_follower_does() {
             }
         }))
     };
-    let mut stage = Stage::of_behind(Path::new("examples/planner/schemas"), cut_off).await;
+    let mut stage = Stage::build(Path::new("examples/planner/schemas"), cut_off).await;
     let (proxy, follower) = stage.proxy_that_follows(at_once).await;
     proxy.put("task:a:v:1", task_1("Dig", "garden", "green")).await;
     follower.wake(&stage.db);

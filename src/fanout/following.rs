@@ -159,7 +159,7 @@ impl FanOut {
             report += done.report;
             echo = done.echo;
         }
-        if report.failed == 0 {
+        if report.failed == 0 && report.lost == 0 {
             self.recent().note(settled);
         }
         Ok(report)

@@ -10,8 +10,10 @@ mod following;
 mod in_flight;
 mod missed;
 mod recent;
+mod retry;
 mod shared;
 mod store;
+mod stuck;
 mod survey;
 
 use std::{collections::HashSet, sync::Arc};
@@ -31,7 +33,9 @@ use following::PAGES;
 pub use in_flight::{InFlight, Stay};
 pub use missed::Missed;
 pub use recent::Recent;
+pub use retry::{Became, Retrying, Which};
 use shared::Pool;
+use stuck::{Sink, Sorted};
 pub use survey::Survey;
 
 /// Reconciles entities of any database of one upstream.
@@ -40,6 +44,8 @@ pub struct FanOut {
     upstream: Upstream,
     registry: Arc<Registry>,
     lenses: Arc<[Lens]>,
+    /// What is done with entities that cannot be carried whole.
+    sink: Sink,
     in_flight: InFlight,
     recent: Recent,
     missed: Missed,
@@ -66,6 +72,8 @@ pub struct Report {
     pub stuck: usize,
     /// Entities that wait for a document.
     pub waiting: usize,
+    /// Entities that ought to be parked, and could not be.
+    pub lost: usize,
     /// Entities that could not be read or written at all.
     pub failed: usize,
 }
@@ -92,6 +100,7 @@ impl FanOut {
             upstream,
             registry,
             lenses,
+            sink: Sink::Nowhere,
             in_flight: InFlight::default(),
             recent: Recent::default(),
             missed: Missed::default(),
@@ -169,6 +178,7 @@ impl FanOut {
     pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Done, Error> {
         let mut done = Done::default();
         let mut writes: Vec<Write> = Vec::new();
+        let mut sorted = Sorted::default();
         let mut settled = Vec::new();
         let mut pool = Pool::default();
         for round in 0..ROUNDS {
@@ -180,12 +190,13 @@ impl FanOut {
                 let outcome = reconcile(&self.registry, &self.lenses, &mut reconciled);
                 if outcome.is_complete() || round + 1 == ROUNDS {
                     done.report.count(db, &outcome);
-                    if outcome.refusals.is_empty() {
-                        let authored = self.authored(db, &entity);
+                    sorted.add(self, &entity, &outcome.refusals);
+                    if outcome.refusals.is_empty() || self.sink.parks() {
+                        let names = self.leaves(db, &entity, &outcome.writes);
                         // Others are still to follow.
-                        match self.is_shared(&entity) {
-                            true => done.echo.note_settled(authored),
-                            false => settled.extend(authored),
+                        match self.is_shared(&entity, &outcome.writes) {
+                            true => done.echo.note_settled(names),
+                            false => settled.extend(names),
                         }
                     }
                     self.note(&mut done.echo, &entity, &reconciled, &outcome.writes);
@@ -211,21 +222,26 @@ impl FanOut {
         }
         let count = writes.len();
         let refused = store::write(&self.upstream, db, writes).await?;
-        done.report.refused = refused;
-        done.report.written = count - refused;
-        if refused == 0 {
+        done.report.refused = refused.len();
+        done.report.written = count - refused.len();
+        metrics::counter!("chesterfield_derived_revisions_total").increment(done.report.written as u64);
+        metrics::counter!("chesterfield_refused_revisions_total").increment(done.report.refused as u64);
+        sorted.refuse(self, refused);
+        done.report.lost = self.sink.take(db, sorted).await;
+        // Of what is parked somebody else takes care.
+        if done.report.lost == 0 && (done.report.refused == 0 || self.sink.parks()) {
             self.recent.note(settled);
         } else {
             done.echo.forget_settled();
         }
-        metrics::counter!("chesterfield_derived_revisions_total").increment(done.report.written as u64);
-        metrics::counter!("chesterfield_refused_revisions_total").increment(refused as u64);
         Ok(done)
     }
 
-    fn is_shared(&self, entity: &Entity) -> bool {
+    /// Others embed an entity's documents, or some that are made of it.
+    fn is_shared(&self, entity: &Entity, writes: &[Write]) -> bool {
         let mut members = entity.members.iter();
         members.any(|member| self.registry.is_shared(member.class))
+            || writes.iter().any(|write| entity.position(&write.id).is_none())
     }
 
     /// Notes what others have to follow.
@@ -239,12 +255,16 @@ impl FanOut {
         }
     }
 
-    /// The names of an entity's leaves that are carried, for [`Recent`].
-    fn authored<'a>(&'a self, db: &'a str, entity: &'a Entity) -> impl Iterator<Item = u64> + 'a {
-        entity.members.iter().flat_map(move |member| {
-            let leaves = member.tree.leaves().filter(|&leaf| member.at(leaf).kind.is_carried());
+    /// The names for [`Recent`] of every leaf that an entity had or gets.
+    fn leaves<'a>(&'a self, db: &'a str, entity: &'a Entity, writes: &'a [Write]) -> impl Iterator<Item = u64> + 'a {
+        let had = entity.members.iter().flat_map(move |member| {
+            let leaves = member.tree.leaves();
             leaves.map(move |leaf| self.recent.name(db, &member.id, member.tree.rev(leaf)))
-        })
+        });
+        let gets = writes
+            .iter()
+            .filter_map(move |write| Some(self.recent.name(db, &write.id, write.path.first()?)));
+        had.chain(gets)
     }
 }
 
@@ -267,6 +287,13 @@ impl Report {
     }
 }
 
+impl From<Report> for Done {
+    fn from(report: Report) -> Self {
+        let echo = Echo::default();
+        Self { report, echo }
+    }
+}
+
 impl std::ops::AddAssign for Done {
     fn add_assign(&mut self, other: Self) {
         self.report += other.report;
@@ -280,6 +307,7 @@ impl std::ops::AddAssign for Report {
         self.refused += other.refused;
         self.stuck += other.stuck;
         self.waiting += other.waiting;
+        self.lost += other.lost;
         self.failed += other.failed;
     }
 }

@@ -184,13 +184,16 @@ impl Shared {
             echo: Echo::of(&self.fan_out, &keys),
             ..Done::default()
         };
+        let written = keys.clone();
         let (entities, mut unseen) = self.apply(keys, read, &accepted);
         if !entities.is_empty() {
-            done += self.told(db, self.fan_out.bring_in_step(db, entities).await);
+            let known: Vec<EntityKey> = entities.keys().cloned().collect();
+            let entities = entities.into_values().collect();
+            done += self.told(db, &known, self.fan_out.bring_in_step(db, entities).await);
         }
         loop {
             if !unseen.is_empty() {
-                done += self.told(db, self.fan_out.reconcile(db, &unseen).await);
+                done += self.told(db, &unseen, self.fan_out.reconcile(db, &unseen).await);
             }
             unseen = stay.leave();
             if unseen.is_empty() {
@@ -198,7 +201,8 @@ impl Shared {
             }
         }
         let Done { mut report, echo } = done;
-        report += self.told(db, self.fan_out.follow(db, echo, self.failed(db)).await);
+        let followed = self.fan_out.follow(db, echo, self.failed(db)).await;
+        report += self.told(db, &written, followed.map(Done::from)).report;
         let late: Vec<_> = accepted
             .unseen
             .chunks(AT_ONCE)
@@ -215,7 +219,8 @@ impl Shared {
     async fn look_at(&self, db: &str, keys: &[EntityKey]) -> Report {
         // It is never closed.
         let _turn = self.late.acquire_many(keys.len() as u32).await;
-        self.told(db, self.fan_out.look_at(db, keys, self.failed(db)).await)
+        let seen = self.fan_out.look_at(db, keys, self.failed(db)).await;
+        self.told(db, keys, seen.map(Done::from)).report
     }
 
     fn failed(&self, db: &str) -> impl FnMut(&EntityKey, &Error) {
@@ -223,15 +228,15 @@ impl Shared {
     }
 
     /// What failed is counted, told in the log, and left to the follower.
-    fn told<T: Default + Failures>(&self, db: &str, result: Result<T, Error>) -> T {
+    fn told(&self, db: &str, keys: &[EntityKey], result: Result<Done, Error>) -> Done {
         let done = result.unwrap_or_else(|error| {
             metrics::counter!("chesterfield_fan_out_failures_total").increment(1);
             tracing::error!(%error, db, "a fan-out failed");
-            self.fan_out.missed().add(db);
-            T::default()
+            self.fan_out.missed().add(db, keys);
+            Done::default()
         });
-        if done.failures() > 0 {
-            self.fan_out.missed().add(db);
+        if done.report.failed > 0 {
+            self.fan_out.missed().add(db, keys);
         }
         done
     }
@@ -242,8 +247,10 @@ impl Shared {
         keys: Vec<EntityKey>,
         read: Option<Vec<Entity>>,
         accepted: &Accepted,
-    ) -> (Vec<Entity>, Vec<EntityKey>) {
-        let Some(read) = read else { return (Vec::new(), keys) };
+    ) -> (HashMap<EntityKey, Entity>, Vec<EntityKey>) {
+        let Some(read) = read else {
+            return (HashMap::new(), keys);
+        };
         let mut entities: HashMap<EntityKey, Entity> = keys.into_iter().zip(read).collect();
         let mut unseen = Vec::new();
         for write in &accepted.known {
@@ -259,24 +266,7 @@ impl Shared {
                 unseen.push(key.clone());
             }
         }
-        (entities.into_values().collect(), unseen)
-    }
-}
-
-/// What tells how many entities failed.
-trait Failures {
-    fn failures(&self) -> usize;
-}
-
-impl Failures for Report {
-    fn failures(&self) -> usize {
-        self.failed
-    }
-}
-
-impl Failures for Done {
-    fn failures(&self) -> usize {
-        self.report.failed
+        (entities, unseen)
     }
 }
 
