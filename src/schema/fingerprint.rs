@@ -58,6 +58,7 @@ mod tests {
         let step = |&(old, new): &(usize, usize)| Step {
             old: vec![ClassId(old)],
             new: vec![ClassId(new)],
+            ..Step::default()
         };
         Registry::new(names.iter().map(class).collect(), steps.iter().map(step).collect()).unwrap()
     }

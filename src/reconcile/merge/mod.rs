@@ -281,7 +281,7 @@ impl Work<'_> {
                             sources: &sources,
                             old: Some(&old.fields),
                         };
-                        let Ok(Made::Document(fields)) = self.made(lens, &put, Some(old)) else {
+                        let Ok((Made::Document(fields), _)) = self.made(lens, &put, Some(old), None) else {
                             return false;
                         };
                         let other = self.document(target, fields, Some(old));
