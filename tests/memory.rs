@@ -224,6 +224,14 @@ impl Measured {
         (head.status, digest(body.map_err(Into::into).boxed_unsync()).await)
     }
 
+    /// Asks it to end; answers how many revisions were derived until then.
+    async fn stop(self) -> usize {
+        let server = self.server;
+        let stopped = tokio::task::spawn_blocking(move || server.signal("TERM"));
+        assert!(stopped.await.unwrap().success());
+        self.done.derived.load(Ordering::Relaxed)
+    }
+
     /// How far the peak of resident memory is above where it began.
     async fn growth<T>(&self, work: impl Future<Output = T>) -> (usize, T) {
         let proc = format!("/proc/{}", self.server.id());
@@ -305,17 +313,7 @@ async fn batches_of_50_mb_are_carried_in_bounded_memory() {
     assert_eq!([a.0, b.0, c.0], [StatusCode::CREATED; 3]);
     assert!(more < BOUND, "{more} bytes for three of {size}");
     // Whatever is still to be carried is, before it stops.
-    let Measured {
-        server,
-        done,
-        _upstream,
-        ..
-    } = proxy;
-    let stopped = tokio::task::spawn_blocking(move || server.signal("TERM"))
-        .await
-        .unwrap();
-    assert!(stopped.success());
-    assert_eq!(done.derived.load(Ordering::Relaxed), 4 * 3 * DOCUMENTS);
+    assert_eq!(proxy.stop().await, 4 * 3 * DOCUMENTS);
 }
 
 #[tokio::test]
@@ -333,19 +331,5 @@ async fn a_batch_of_50_mb_is_validated_in_bounded_memory() {
         .await;
     assert_eq!([a.0, b.0, c.0], [StatusCode::CREATED; 3]);
     assert!(growth < BOUND, "{growth} bytes for three");
-    let Measured {
-        server,
-        done,
-        _upstream,
-        ..
-    } = proxy;
-    let stopped = tokio::task::spawn_blocking(move || server.signal("TERM"))
-        .await
-        .unwrap();
-    assert!(stopped.success());
-    assert_eq!(
-        done.derived.load(Ordering::Relaxed),
-        3 * 3 * DOCUMENTS / 2,
-        "of those that fit"
-    );
+    assert_eq!(proxy.stop().await, 3 * 3 * DOCUMENTS / 2, "of those that fit");
 }

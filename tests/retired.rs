@@ -4,16 +4,17 @@
 
 #[path = "support/binary.rs"]
 mod binary;
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/npm.rs"]
 mod npm;
 
-use std::{env, fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use binary::{Server, chesterfield};
 
 #[test]
 fn a_retired_version_may_push_and_is_told_what_to_update_to() {
-    npm::node_modules();
     let folder = tempfile::tempdir().unwrap();
     let (schemas, apps) = (
         Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas"),
@@ -35,13 +36,11 @@ fn a_retired_version_may_push_and_is_told_what_to_update_to() {
     let config = folder.path().join("config.yaml");
     fs::write(&config, "app-version: { retired: { writes: accept } }\n").unwrap();
 
-    let couch = env::var("COUCHDB_URL").ok().filter(|url| !url.is_empty());
-    let upstream = couch.as_deref().unwrap_or("embedded");
     let mut serve = chesterfield(folder.path());
     let server = Server::start(
         serve
             .args(["serve", "--listen", "127.0.0.1:0"])
-            .env("CHESTERFIELD_UPSTREAM", upstream),
+            .env("CHESTERFIELD_UPSTREAM", client::upstream()),
     );
     assert!(
         server
@@ -50,18 +49,5 @@ fn a_retired_version_may_push_and_is_told_what_to_update_to() {
         "{}",
         server.screen
     );
-    // The client's credentials are those of the upstream's URL.
-    let credentials = couch
-        .as_deref()
-        .and_then(|url| url.split_once("://")?.1.rsplit_once('@'));
-    let url = match credentials {
-        Some((credentials, _)) => server.url.replace("://", &format!("://{credentials}@")),
-        None => server.url.clone(),
-    };
-    let node = Command::new("node")
-        .arg(npm::folder().join("retired.mjs"))
-        .arg(url)
-        .output()
-        .unwrap();
-    assert!(node.status.success(), "{}", String::from_utf8_lossy(&node.stderr));
+    client::run("retired.mjs", &server);
 }

@@ -3,12 +3,14 @@
 
 #[path = "support/binary.rs"]
 mod binary;
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/npm.rs"]
 mod npm;
 #[path = "support/stage.rs"]
 mod stage;
 
-use std::{env, fs, io::Write as _, path::Path, process::Command};
+use std::{env, fs, io::Write as _, path::Path};
 
 use binary::{Server, chesterfield};
 use chesterfield::proxy::{validate::Validate, writes::Limits};
@@ -432,11 +434,9 @@ async fn a_refusal_looks_like_one_of_validate_doc_update() {
 
 #[test]
 fn pouchdb_is_denied_what_does_not_fit_and_nothing_else() {
-    npm::node_modules();
     let folder = tempfile::tempdir().unwrap();
     let config = "validate: { \"todo-item@1\": enforce, \"todo-item@2\": off, \"todo-item@*\": warn }\n";
     fs::write(folder.path().join("config.yaml"), config).unwrap();
-    let couch = env::var("COUCHDB_URL").ok().filter(|url| !url.is_empty());
     let mut serve = chesterfield(folder.path());
     let server = Server::start(
         serve
@@ -445,20 +445,7 @@ fn pouchdb_is_denied_what_does_not_fit_and_nothing_else() {
                 "CHESTERFIELD_SCHEMAS",
                 Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas"),
             )
-            .env("CHESTERFIELD_UPSTREAM", couch.as_deref().unwrap_or("embedded")),
+            .env("CHESTERFIELD_UPSTREAM", client::upstream()),
     );
-    // The client's credentials are those of the upstream's URL.
-    let credentials = couch
-        .as_deref()
-        .and_then(|url| url.split_once("://")?.1.rsplit_once('@'));
-    let url = match credentials {
-        Some((credentials, _)) => server.url.replace("://", &format!("://{credentials}@")),
-        None => server.url.clone(),
-    };
-    let node = Command::new("node")
-        .arg(npm::folder().join("denied.mjs"))
-        .arg(url)
-        .output()
-        .unwrap();
-    assert!(node.status.success(), "{}", String::from_utf8_lossy(&node.stderr));
+    client::run("denied.mjs", &server);
 }

@@ -10,15 +10,13 @@ use std::{
 use chesterfield::{
     config::{Config, Overrides, Schemas},
     couch::{Document, Fields, document::Written},
+    lens::example,
     rehearsal::{Rehearsal, Sent},
     schema::{ClassId, ClassName},
 };
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::{Failure, say};
-
-/// The key of documents that have no `_id`.
-const KEY: &str = "example";
 
 /// Documents of one entity.
 struct Group {
@@ -62,7 +60,7 @@ pub fn run(
                 let what = "documents of several entities are there before: say by its `_id` which one is written";
                 return Err(Failure::Data(what.to_owned()));
             }
-            None => keys.first().copied().unwrap_or(KEY),
+            None => keys.first().copied().unwrap_or(example::KEY),
         };
         let unfit = |error| Failure::Data(format!("{error}"));
         let mut rehearsal = Rehearsal::new(&schemas.registry, &schemas.lenses, from, key).map_err(unfit)?;
@@ -163,18 +161,13 @@ fn said(schemas: &Schemas, fields: &Fields) -> Option<ClassId> {
 
 /// As it would be written, without a revision.
 fn line(schemas: &Schemas, class: ClassId, id: &str, fields: &Fields) -> Result<String, Failure> {
-    let internal = |error: serde_json::Error| Failure::Internal(error.to_string());
-    let name = &schemas.registry.class(class).name;
     let mut document = Document {
         fields: fields.clone(),
         ..Document::default()
     };
-    document
-        .fields
-        .set("schema", to_raw_value(&*name.schema).map_err(internal)?);
-    document
-        .fields
-        .set("version", to_raw_value(&name.major).map_err(internal)?);
+    for (name, value) in schemas.registry.class(class).name.fields() {
+        document.fields.set(name, value);
+    }
     let written = Written {
         id: Some(id),
         rev: None,
@@ -182,5 +175,5 @@ fn line(schemas: &Schemas, class: ClassId, id: &str, fields: &Fields) -> Result<
         deleted: false,
         body: Some(&document),
     };
-    serde_json::to_string(&written).map_err(internal)
+    serde_json::to_string(&written).map_err(|error| Failure::Internal(error.to_string()))
 }

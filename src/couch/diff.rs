@@ -18,6 +18,16 @@ const WIDTH: usize = 100;
 /// Members by their names, or elements by their places.
 type Members = IndexMap<String, Box<RawValue>>;
 
+impl Diff<'_> {
+    /// Whether both are the same ([`Fields::same_as`]), or neither is there.
+    pub fn is_empty(&self) -> bool {
+        match (self.0, self.1) {
+            (Some(was), Some(is)) => was.same_as(is),
+            (was, is) => was.is_none() && is.is_none(),
+        }
+    }
+}
+
 impl fmt::Display for Diff<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = Vec::new();
@@ -118,6 +128,8 @@ mod tests {
 - old: null
 + new: [1, 2]"#;
         assert_eq!(Diff(Some(&was), Some(&is)).to_string(), expected);
+        assert!(!Diff(Some(&was), Some(&is)).is_empty() && !Diff(Some(&was), None).is_empty());
+        assert!(Diff(Some(&was), Some(&was)).is_empty() && Diff(None, None).is_empty());
         assert_eq!(Diff(Some(&fields("{}")), None).to_string(), "- {}\n+ no document");
     }
 }

@@ -11,7 +11,7 @@ use serde::{
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
     ser::SerializeMap,
 };
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use smol_str::SmolStr;
 
 use super::Rev;
@@ -199,6 +199,13 @@ impl<K: Into<SmolStr>> FromIterator<(K, Box<RawValue>)> for Fields {
     /// Of a doubled name the last value stays, as in CouchDB.
     fn from_iter<I: IntoIterator<Item = (K, Box<RawValue>)>>(fields: I) -> Self {
         Self::new(fields.into_iter().map(|(name, value)| (name.into(), value)).collect())
+    }
+}
+
+impl From<&serde_json::Map<String, serde_json::Value>> for Fields {
+    fn from(object: &serde_json::Map<String, serde_json::Value>) -> Self {
+        let raw = |value| to_raw_value(value).unwrap_or_default();
+        object.iter().map(|(name, value)| (name.as_str(), raw(value))).collect()
     }
 }
 

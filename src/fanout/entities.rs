@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -10,7 +11,10 @@ use super::{Error, store};
 use crate::{
     couch::Document,
     reconcile::{Body, Entity, Want},
-    upstream::Upstream,
+    upstream::{
+        Upstream,
+        account::{Ask, path},
+    },
 };
 
 /// Entities in one request. CouchDB refuses more than 10,000 documents by default (`max_bulk_get_count`).
@@ -167,11 +171,9 @@ fn body_of(document: Document) -> Body {
 
 async fn ask(upstream: &Upstream, db: &str, docs: &[Asked<'_>], limit: usize) -> Result<Bytes, Error> {
     let body = serde_json::to_vec(&Question { docs }).map_err(unreadable)?;
-    let (status, answer) = store::post(upstream, db, "_bulk_get", "?revs=true", body.into(), limit).await?;
-    if status != http::StatusCode::OK {
-        return Err(store::refused("_bulk_get", status, &answer));
-    }
-    Ok(answer)
+    let path = format!("{}?revs=true", path([db, "_bulk_get"]));
+    let ask = Ask::new(Method::POST, "_bulk_get", path).with(body).limit(limit);
+    Ok(ask.send(upstream).await?.expect(&[StatusCode::OK])?.body)
 }
 
 fn found_in(answer: &[u8]) -> Result<Vec<Found<'_>>, Error> {

@@ -1,16 +1,15 @@
-//! Requests made with the service account, and the writing of derived revisions.
+//! The writing of derived revisions.
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::Error;
 use crate::{
+    parked::Kind,
     reconcile::Write,
     upstream::{
-        BoxError, Upstream,
-        body::{self, ReadError, full},
+        Upstream,
+        account::{Ask, path},
     },
 };
 
@@ -30,10 +29,24 @@ struct Failure {
     reason: Option<String>,
 }
 
-/// Writes derived revisions; answers how many were refused. A batch that CouchDB refuses as a whole, because it is too large
+/// A derived revision that the upstream does not take, now or ever, as long as nobody changes what it says or what refuses it.
+pub struct Refused {
+    /// Its document.
+    pub id: String,
+    /// Why.
+    pub error: Kind,
+    /// What the upstream says.
+    pub reason: String,
+}
+
+/// Errors of one document that do not lie in what it says. Whatever a `validate_doc_update` throws stands in the same place.
+const TEMPORARY: [&str; 3] = ["internal_server_error", "service_unavailable", "timeout"];
+
+/// Writes derived revisions; answers those that were refused. A batch that CouchDB refuses as a whole, because it is too large
 /// or because of one document, is written in halves.
-pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<usize, Error> {
-    let mut refused = 0;
+pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<Vec<Refused>, Error> {
+    let mut refused = Vec::new();
+    let mut failed = None;
     let mut batches = vec![writes];
     while let Some(mut batch) = batches.pop() {
         if batch.is_empty() {
@@ -46,14 +59,26 @@ pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<
         if count < batch.len() {
             batches.push(batch.split_off(count));
         }
-        let (status, answer) = post(upstream, db, "_bulk_docs", "", body.into(), LIMIT).await?;
-        match status {
+        let ask = Ask::new(Method::POST, "_bulk_docs", path([db, "_bulk_docs"]));
+        let reply = ask.with(body).limit(LIMIT).send(upstream).await?;
+        match reply.status {
             StatusCode::CREATED | StatusCode::ACCEPTED => {
-                let failures: Vec<Failure> = serde_json::from_slice(&answer).unwrap_or_default();
-                refused += failures.len();
+                let failures: Vec<Failure> = serde_json::from_slice(&reply.body).unwrap_or_default();
                 for failure in failures {
                     let Failure { id, error, reason } = failure;
+                    let reason = reason.unwrap_or_default();
                     tracing::warn!(db, document = id, error, reason, "a derived revision was refused");
+                    let reason = format!("{error}: {reason}");
+                    if TEMPORARY.contains(&&*error) {
+                        failed = Some(Error::Refused {
+                            request: "_bulk_docs",
+                            status: reply.status,
+                            reason: format!("{id}: {reason}"),
+                        });
+                        continue;
+                    }
+                    let error = Kind::Refused;
+                    refused.push(Refused { id, error, reason });
                 }
             }
             // One bad document fails all (transcripts, bulk 13-18).
@@ -69,14 +94,22 @@ pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<
                 batches.push(batch);
             }
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::PRECONDITION_FAILED | StatusCode::BAD_REQUEST => {
-                refused += 1;
-                let error = self::refused("_bulk_docs", status, &answer);
-                tracing::warn!(db, document = batch[0].id, %error, "a derived revision was refused");
+                let id = batch.swap_remove(0).id;
+                let error = match reply.status {
+                    StatusCode::PAYLOAD_TOO_LARGE => Kind::TooLarge,
+                    _ => Kind::Refused,
+                };
+                let reason = reply.refused().to_string();
+                tracing::warn!(db, document = id, error = reason, "a derived revision was refused");
+                refused.push(Refused { id, error, reason });
             }
-            _ => return Err(self::refused("_bulk_docs", status, &answer)),
+            _ => return Err(reply.refused()),
         }
     }
-    Ok(refused)
+    match failed {
+        Some(failed) => Err(failed),
+        None => Ok(refused),
+    }
 }
 
 /// A `_bulk_docs` of the first of these revisions, and how many they are.
@@ -97,49 +130,4 @@ fn as_many_as_fit(writes: &[Write]) -> Result<(Vec<u8>, usize), serde_json::Erro
     }
     body.extend_from_slice(END);
     Ok((body, count))
-}
-
-/// Sends a `POST` with the service account and reads the answer whole, if it is no longer than `limit`.
-pub async fn post(
-    upstream: &Upstream,
-    db: &str,
-    endpoint: &'static str,
-    query: &str,
-    body: Bytes,
-    limit: usize,
-) -> Result<(StatusCode, Bytes), Error> {
-    let unreadable = |source: BoxError| Error::Unreadable {
-        request: endpoint,
-        source,
-    };
-    let db = utf8_percent_encode(db, NON_ALPHANUMERIC);
-    let mut request = Request::post(format!("/{db}/{endpoint}{query}"))
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header(header::ACCEPT, HeaderValue::from_static("application/json"))
-        .header(header::CONTENT_LENGTH, body.len());
-    if let Some(account) = &upstream.account {
-        request = request.header(header::AUTHORIZATION, account);
-    }
-    let request = request.body(full(body)).map_err(|error| unreadable(error.into()))?;
-    let (head, body) = upstream.send(request).await?.into_parts();
-    let body = body::read(body, limit).await.map_err(|error| match error {
-        ReadError::TooLong(limit) => Error::TooLong {
-            request: endpoint,
-            limit,
-        },
-        broken => unreadable(broken.into()),
-    })?;
-    Ok((head.status, body))
-}
-
-/// An answer that is none, with its first words.
-pub fn refused(request: &'static str, status: StatusCode, answer: &[u8]) -> Error {
-    let reason = String::from_utf8_lossy(&answer[..answer.len().min(300)])
-        .trim()
-        .to_owned();
-    Error::Refused {
-        request,
-        status,
-        reason,
-    }
 }

@@ -6,6 +6,8 @@
 //! * *GetPut*: putting back what was just got changes nothing.
 //! * *PutGet*: what was put can be got again, up to values that the lens maps together.
 //!
+//! Where an operation makes an exception, which its reference declares, [`Lens::lawful`] makes none, and the laws hold of that.
+//!
 //! A lens is a script, which puts as it will, or a list of operations, written from the old side to the new and run backwards for
 //! the other way. Each operation puts for itself; the old target is walked back through the operations once, so that each sees what the target knew
 //! at its own place in the list.
@@ -42,6 +44,7 @@ pub struct Lens {
     /// Stands for steps.
     script: Option<Scripted>,
     examples: Vec<Example>,
+    is_lawful: bool,
 }
 
 /// A class of a side that is not its primary.
@@ -160,6 +163,20 @@ impl Lens {
         self.script.is_some()
     }
 
+    /// The texts of the modules of which the script is made, what is imported before what imports it; none of steps.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.script.iter().flat_map(Scripted::modules)
+    }
+
+    /// The same lens, but that no operation makes an exception from the laws: a law that this one breaks is broken where nothing is
+    /// declared. It is for trying laws; nothing is carried by it.
+    pub fn lawful(&self) -> Self {
+        Self {
+            is_lawful: true,
+            ..self.clone()
+        }
+    }
+
     /// Documents on both sides that belong together.
     pub fn examples(&self) -> &[Example] {
         &self.examples
@@ -195,11 +212,6 @@ impl Lens {
     fn slots(&self) -> usize {
         self.parts.len() + 1
     }
-}
-
-/// Fields of a JSON object, as lens files hold them.
-fn fields_of(object: &serde_json::Map<String, Value>) -> Fields {
-    object.iter().map(|(name, value)| (name.as_str(), raw(value))).collect()
 }
 
 /// A value's JSON text.

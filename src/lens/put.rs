@@ -1,7 +1,7 @@
 //! Crossing a lens.
 
 use super::{Lens, Made, PRIMARY, Put, PutError, operation::Crossing, sequence::State};
-use crate::couch::Fields;
+use crate::{couch::Fields, schema::bare};
 
 impl Lens {
     /// Makes one document of those on the other side.
@@ -18,8 +18,8 @@ impl Lens {
     pub(super) fn kept(&self, put: &Put, made: Made) -> Made {
         let Made::Document(fields) = &made else { return made };
         let default = self.default_of(put.target).filter(|_| self.is_optional(put.target));
-        let is_empty = default.is_some_and(|default| default.same_as(&own(fields)));
-        match is_empty && !put.old.is_some_and(|old| own(old).same_as(&own(fields))) {
+        let is_empty = default.is_some_and(|default| default.same_as(&bare(fields)));
+        match is_empty && !put.old.is_some_and(|old| bare(old).same_as(&bare(fields))) {
             true => Made::Nothing,
             false => made,
         }
@@ -28,7 +28,8 @@ impl Lens {
     /// Runs the steps.
     fn run_steps(&self, put: &Put) -> Result<Fields, PutError> {
         let Put { to, target, key, .. } = *put;
-        let at = Crossing { to, key };
+        let is_lawful = self.is_lawful;
+        let at = Crossing { to, key, is_lawful };
         let (near, _) = self.step.sides(to);
         let mut state: State = vec![Fields::default(); self.slots()];
         for (&class, source) in near.iter().zip(put.sources) {
@@ -66,11 +67,4 @@ impl Lens {
         }
         state
     }
-}
-
-/// Without what is set by the engine.
-fn own(fields: &Fields) -> Fields {
-    let mut own = fields.clone();
-    own.retain(|name| !["schema", "version"].contains(&name));
-    own
 }

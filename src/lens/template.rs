@@ -114,7 +114,11 @@ mod tests {
     #[test]
     fn fills_gaps_with_fields_and_key() {
         let here: Fields = serde_json::from_str(r#"{"a":"x","n":1.0,"o":{"b":[1]},"z":null}"#).unwrap();
-        let at = Crossing { to: Up, key: "k" };
+        let at = Crossing {
+            to: Up,
+            key: "k",
+            is_lawful: false,
+        };
         for (template, filled) in [
             ("{a}-{$key}", "x-k"),
             ("{n}{o}", r#"1.0{"b":[1]}"#),

@@ -120,10 +120,7 @@ impl Work<'_> {
         for edit in self.fading(target, &on_path) {
             path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));
         }
-        for (n, &edit) in missing.iter().enumerate() {
-            let sources = if n + 1 == missing.len() { &sources[..] } else { &[] };
-            path.push(revision::derived(&member.id, edit, path.last(), sources, Kind::Mirror));
-        }
+        revision::mirrored(&member.id, &mut path, &missing, &sources);
         path.reverse();
         self.emit(target, path, body)
     }

@@ -94,7 +94,6 @@ mod settle;
 use std::{collections::HashSet, sync::Arc};
 
 use serde::{Serialize, Serializer};
-use serde_json::value::to_raw_value;
 
 use crate::{
     couch::{Document, NodeId, Rev, document::Written},
@@ -258,9 +257,9 @@ impl Work<'_> {
 
     /// A lens's answer as a document: engine's fields set, its own attachments kept.
     fn document(&self, class: ClassId, mut fields: crate::couch::Fields, old: Option<&Document>) -> Document {
-        let name = &self.registry.class(class).name;
-        fields.set("schema", to_raw_value(&*name.schema).unwrap_or_default());
-        fields.set("version", to_raw_value(&name.major).unwrap_or_default());
+        for (name, value) in self.registry.class(class).name.fields() {
+            fields.set(name, value);
+        }
         Document {
             fields,
             attachments: old.and_then(|old| old.attachments.clone()),

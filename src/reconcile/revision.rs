@@ -95,6 +95,15 @@ pub fn derived(doc_id: &str, edit: EditId, parent: Option<&Rev>, sources: &[Rev]
     Rev::new(parent.map_or(0, Rev::generation) + 1, &format!("{head}{tag:012x}"))
 }
 
+/// Puts the edits on top of a path, which is oldest first, as mirrors. The last one has the body, made from `sources`; the others
+/// are its bodiless ancestors.
+pub fn mirrored(doc_id: &str, path: &mut Vec<Rev>, edits: &[EditId], sources: &[Rev]) {
+    for (n, &edit) in edits.iter().enumerate() {
+        let sources = if n + 1 == edits.len() { sources } else { &[] };
+        path.push(derived(doc_id, edit, path.last(), sources, Kind::Mirror));
+    }
+}
+
 fn tag(kind: &str, doc_id: &str, head: &str) -> u64 {
     leading(&digest(&[kind, doc_id, head]))
 }

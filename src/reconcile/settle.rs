@@ -320,10 +320,7 @@ impl Work<'_> {
             let mut path = member.revs(leaf);
             let sources: Vec<Rev> = revs.into_iter().cloned().collect();
             path.reverse();
-            for (n, &edit) in arriving.iter().enumerate() {
-                let sources = if n + 1 == arriving.len() { &sources[..] } else { &[] };
-                path.push(revision::derived(&member.id, edit, path.last(), sources, Kind::Mirror));
-            }
+            revision::mirrored(&member.id, &mut path, &arriving, &sources);
             path.reverse();
             return self.emit(on.place, path, Some(Arc::new(shown)));
         }

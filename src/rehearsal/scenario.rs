@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, value::to_raw_value};
 
 use super::{Rehearsal, Sent};
 use crate::{
     couch::{Diff, Fields},
-    lens::{Lens, Lookup},
-    schema::{ClassName, Flaw, Registry},
+    lens::{Lens, Lookup, example, file::Documents},
+    schema::{Flaw, Registry, bare},
 };
 
 /// One story, as it is written.
@@ -24,9 +23,6 @@ pub struct ScenarioFile {
     pub expect: Documents,
 }
 
-/// Documents by class; none is no document.
-pub type Documents = BTreeMap<ClassName, Option<Map<String, Value>>>;
-
 /// One story, whose classes are known.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -36,9 +32,6 @@ pub struct Scenario {
     expect: Vec<Sent>,
 }
 
-/// The key of the documents in stories.
-const KEY: &str = "example";
-
 impl ScenarioFile {
     /// Looks up the classes. `at` is its place in the file.
     pub fn compile(&self, at: &str, look_up: &Lookup) -> Result<Scenario, Vec<Flaw>> {
@@ -47,7 +40,7 @@ impl ScenarioFile {
             let mut known = Vec::new();
             for (name, fields) in documents {
                 match look_up(name) {
-                    Some(class) => known.push((class, fields.as_ref().map(fields_of))),
+                    Some(class) => known.push((class, fields.as_ref().map(Fields::from))),
                     None => {
                         let what = format!("there is no class {name}");
                         let mend = format!("add a schema named {name} to `classes/`, or mend the name");
@@ -86,7 +79,8 @@ impl Scenario {
         let Some((first, _)) = sent().next() else {
             return Ok(());
         };
-        let mut rehearsal = Rehearsal::new(registry, lenses, *first, KEY).map_err(|error| error.to_string())?;
+        let mut rehearsal =
+            Rehearsal::new(registry, lenses, *first, example::KEY).map_err(|error| error.to_string())?;
         if let Some((stray, _)) = sent().find(|(class, _)| !rehearsal.has(*class)) {
             return Err(format!("no lens leads from {} to {}", name(*first), name(*stray)));
         }
@@ -97,14 +91,10 @@ impl Scenario {
         }
         let mut failures = Vec::new();
         for (class, expected) in &self.expect {
-            let shown = rehearsal.shown(*class).map(bare);
-            let is_same = match (expected, &shown) {
-                (Some(expected), Some(shown)) => bare(expected).same_as(shown),
-                (expected, shown) => expected.is_none() && shown.is_none(),
-            };
-            if !is_same {
-                let expected = expected.as_ref().map(bare);
-                let diff = Diff(expected.as_ref(), shown.as_ref());
+            // A story need not name what the engine sets.
+            let (expected, shown) = (expected.as_ref().map(bare), rehearsal.shown(*class).map(bare));
+            let diff = Diff(expected.as_ref(), shown.as_ref());
+            if !diff.is_empty() {
                 failures.push(format!("{} (- expected, + made)\n{diff}", name(*class)));
             }
         }
@@ -115,20 +105,4 @@ impl Scenario {
             Err(failures.join("\n"))
         }
     }
-}
-
-/// Without what the engine sets: a story need not name it.
-fn bare(fields: &Fields) -> Fields {
-    let mut bare = fields.clone();
-    for field in ["schema", "version"] {
-        bare.take(field);
-    }
-    bare
-}
-
-fn fields_of(object: &Map<String, Value>) -> Fields {
-    let fields = object.iter();
-    fields
-        .map(|(name, value)| (name.as_str(), to_raw_value(value).unwrap_or_default()))
-        .collect()
 }

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use serde_json::value::{RawValue, to_raw_value};
+
 use super::{Flaw, IdPattern, Validator};
+use crate::couch::Fields;
 
 /// A schema's name and a major version, written `todo-item@2`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +24,9 @@ pub struct InvalidClassName(String);
 /// A class's place in its [`Registry`](super::Registry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub usize);
+
+/// The fields that tell a document's class: [`ClassName::fields`]. The engine sets them.
+pub const CLASS_FIELDS: [&str; 2] = ["schema", "version"];
 
 /// A schema in one major version.
 #[derive(Clone, Debug)]
@@ -62,6 +68,24 @@ impl Class {
     }
 }
 
+impl ClassName {
+    /// What the documents of the class say of themselves: [`CLASS_FIELDS`] with their values.
+    pub fn fields(&self) -> [(&'static str, Box<RawValue>); 2] {
+        let [schema, version] = CLASS_FIELDS;
+        [
+            (schema, to_raw_value(&*self.schema).unwrap_or_default()),
+            (version, to_raw_value(&self.major).unwrap_or_default()),
+        ]
+    }
+}
+
+/// The fields without those that the engine sets.
+pub fn bare(fields: &Fields) -> Fields {
+    let mut bare = fields.clone();
+    bare.retain(|name| !CLASS_FIELDS.contains(&name));
+    bare
+}
+
 impl fmt::Display for ClassName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.schema, self.major)
@@ -100,6 +124,19 @@ impl<'de> serde::Deserialize<'de> for ClassName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_documents_say_of_their_class_is_not_their_own() {
+        let name: ClassName = "to\"do@2".parse().unwrap();
+        let own: Fields = serde_json::from_str(r#"{"title":"a","version":1}"#).unwrap();
+        let mut whole = own.clone();
+        name.fields()
+            .into_iter()
+            .for_each(|(field, value)| whole.set(field, value));
+        let text = serde_json::to_string(&whole).unwrap();
+        assert_eq!(text, r#"{"title":"a","version":2,"schema":"to\"do"}"#);
+        assert_eq!(serde_json::to_string(&bare(&whole)).unwrap(), r#"{"title":"a"}"#);
+    }
 
     #[test]
     fn reads_what_it_writes() {

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
 use tower::{Service, util::BoxCloneSyncService};
 
+pub mod account;
 pub mod body;
 pub mod embedded;
 pub mod http;

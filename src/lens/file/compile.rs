@@ -1,8 +1,9 @@
 //! From a lens file to a lens, or to every flaw in it.
 
-use super::{Empty, ExampleDocuments, ExampleFile, LensFile, Missing, Scope, Side, Way};
+use super::{Documents, Empty, ExampleFile, LensFile, Missing, Scope, Side, Way};
 use crate::{
-    lens::{Example, Lens, Lookup, Part, fields_of, script::Scripted},
+    couch::Fields,
+    lens::{Example, Lens, Lookup, Part, script::Scripted},
     schema::{ClassId, ClassName, Direction, Flaw, Step},
     script::Script,
 };
@@ -56,6 +57,7 @@ impl Compiler<'_> {
             steps,
             script,
             examples,
+            is_lawful: false,
         })
     }
 
@@ -156,7 +158,7 @@ impl Compiler<'_> {
             if let Some(class) = (self.lookup)(name) {
                 parts.push(Part {
                     class,
-                    default: fields_of(&part.default),
+                    default: Fields::from(&part.default),
                     is_awaited: !is_optional && part.missing.unwrap_or_default() == Missing::Wait,
                     is_optional,
                 });
@@ -166,13 +168,13 @@ impl Compiler<'_> {
     }
 
     fn example(&mut self, n: usize, example: &ExampleFile) -> Option<Example> {
-        let mut documents = |what: &str, documents: &ExampleDocuments| {
+        let mut documents = |what: &str, documents: &Documents| {
             let at = format!("/examples/{n}/{what}");
             let documents = documents.iter();
             documents
                 .map(|(name, fields)| {
                     Scope::new(self.file, &mut self.flaws).slot(&at, Some(name))?;
-                    Some((self.class(&at, name)?, fields.as_ref().map(fields_of)))
+                    Some((self.class(&at, name)?, fields.as_ref().map(Fields::from)))
                 })
                 .collect::<Option<Vec<_>>>()
         };

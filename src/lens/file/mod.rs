@@ -85,18 +85,18 @@ pub struct ExampleFile {
     /// What it shows.
     pub name: String,
     /// Documents on the old side.
-    pub old: ExampleDocuments,
+    pub old: Documents,
     /// Documents on the new side.
-    pub new: ExampleDocuments,
+    pub new: Documents,
     /// What the target documents were before.
     #[serde(default)]
-    pub had: ExampleDocuments,
+    pub had: Documents,
     /// Run one way only; without it both ways.
     pub way: Option<Way>,
 }
 
-/// Documents by class; null where there is none.
-pub type ExampleDocuments = BTreeMap<ClassName, Option<Map<String, Value>>>;
+/// Documents by class; null where there is none. Examples and stories are made of them.
+pub type Documents = BTreeMap<ClassName, Option<Map<String, Value>>>;
 
 /// A direction, as it is written.
 #[derive(Clone, Copy, Debug, Deserialize)]

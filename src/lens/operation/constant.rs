@@ -1,4 +1,5 @@
-//! `constant`: a field always has the same value on a side, and is not there on the other unless that has a value too.
+//! `constant`: a field always has the same value on a side, and is not there on the other unless that has a value too. An exception
+//! from GetPut: a document that has something else there does not keep it.
 
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -53,8 +54,8 @@ impl ConstantFile {
 impl Edit for Constant {
     fn put(&self, at: Crossing, here: &mut Fields, known: Option<&Fields>) -> Result<(), PutError> {
         match &self.values[side(at.to)] {
-            Some(value) => here.set(&self.field, value.clone()),
-            None => keep(here, known, &self.field),
+            Some(value) if known.is_none() || !at.is_lawful => here.set(&self.field, value.clone()),
+            _ => keep(here, known, &self.field),
         }
         Ok(())
     }

@@ -32,7 +32,8 @@ pub struct CopyFile {
 enum Resolve {
     Original,
     Copy,
-    /// The one that is not what the old side has; the original, if neither is.
+    /// The one that is not what the old side has; the original, if neither is. An exception from both laws: where the two differ, each put
+    /// shows the old side the one that it has not.
     Changed,
 }
 
@@ -61,12 +62,12 @@ impl CopyFile {
 
 impl Copy {
     /// What the old side sees, given what it had.
-    fn resolved<'a>(&self, new: &'a Fields, old: Option<&Fields>) -> Option<&'a RawValue> {
+    fn resolved<'a>(&self, at: Crossing, new: &'a Fields, old: Option<&Fields>) -> Option<&'a RawValue> {
         let (original, copy) = (new.get(&self.field), new.get(&self.copy));
         let is_original = match self.resolve {
-            Resolve::Original => true,
             Resolve::Copy => false,
-            Resolve::Changed => old.is_none_or(|old| !same(old.get(&self.field), original)),
+            Resolve::Changed if !at.is_lawful => old.is_none_or(|old| !same(old.get(&self.field), original)),
+            Resolve::Original | Resolve::Changed => true,
         };
         if is_original { original } else { copy }
     }
@@ -76,11 +77,11 @@ impl Edit for Copy {
     fn put(&self, at: Crossing, here: &mut Fields, known: Option<&Fields>) -> Result<(), PutError> {
         match at.to {
             Direction::Down => {
-                let value = self.resolved(here, known).map(ToOwned::to_owned);
+                let value = self.resolved(at, here, known).map(ToOwned::to_owned);
                 set(here, &self.field, value);
                 keep(here, known, &self.copy);
             }
-            Direction::Up => match known.filter(|known| same(self.resolved(known, None), here.get(&self.field))) {
+            Direction::Up => match known.filter(|known| same(self.resolved(at, known, None), here.get(&self.field))) {
                 Some(known) => {
                     keep(here, Some(known), &self.field);
                     keep(here, Some(known), &self.copy);

@@ -40,9 +40,13 @@ pub struct Crossing<'a> {
     pub to: Direction,
     /// The key that all documents at hand share.
     pub key: &'a str,
+    /// Operations make no exceptions from the laws: [`Lens::lawful`](super::Lens::lawful).
+    pub is_lawful: bool,
 }
 
-/// An operation within one document, or within one nested value.
+/// An operation within one document, or within one nested value. It puts by the laws of lenses. One that makes an exception from
+/// them asks [`Crossing::is_lawful`] right where it does, and has something lawful to do instead: so that a law which is broken
+/// anywhere else comes to light, on the same documents too.
 pub trait Edit: fmt::Debug + Send + Sync {
     /// Takes the fields `here` across. `known` is what the target knew in their place; none where there is no target yet.
     fn put(&self, at: Crossing, here: &mut Fields, known: Option<&Fields>) -> Result<(), PutError>;

@@ -30,7 +30,8 @@ pub struct WrapFile {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Removed {
-    /// The element that its author saw; the next one takes its place.
+    /// The element that its author saw; the next one takes its place. An exception from PutGet: where there is a next one, what comes
+    /// back is not what was put.
     #[default]
     First,
     /// Every element.
@@ -76,12 +77,12 @@ fn same(a: Option<&RawValue>, b: Option<&RawValue>) -> bool {
 
 impl Wrap {
     /// The array for a single value.
-    fn wrapped(&self, value: Option<&RawValue>, known: Option<&RawValue>) -> Box<RawValue> {
+    fn wrapped(&self, at: Crossing, value: Option<&RawValue>, known: Option<&RawValue>) -> Box<RawValue> {
         let mut elements = known.and_then(nested::array).unwrap_or_default();
         match value.filter(|value| value.get() != "null") {
             Some(value) if elements.is_empty() => elements.push(value.to_owned()),
             Some(value) => elements[0] = value.to_owned(),
-            None if self.removed == Removed::All => elements.clear(),
+            None if at.is_lawful || self.removed == Removed::All => elements.clear(),
             None => drop(elements.drain(..elements.len().min(1))),
         }
         nested::array_of(&elements)
@@ -95,7 +96,7 @@ impl Edit for Wrap {
         let made = if at.to == self.array {
             match target {
                 Some(target) if same(head(target).as_deref(), source) => target.map(ToOwned::to_owned),
-                _ => Some(self.wrapped(source, target.flatten())),
+                _ => Some(self.wrapped(at, source, target.flatten())),
             }
         } else {
             let head = head(source);

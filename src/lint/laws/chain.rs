@@ -1,11 +1,11 @@
 //! What has to hold of lenses together: from the oldest versions to the newest and back, by the proxy's own code.
 
-use super::{Broken, KEY, Side, listed, same};
+use super::{Broken, Side, listed};
 use crate::{
     couch::{Diff, Fields},
-    lens::Lens,
+    lens::{Lens, example::KEY},
     rehearsal::Rehearsal,
-    schema::{ClassId, Registry, Rule},
+    schema::{ClassId, Registry, Rule, bare},
 };
 
 /// The classes of an entity to which no lens leads from older ones.
@@ -48,14 +48,6 @@ fn changed(registry: &Registry, lenses: &[Lens], oldest: &Side) -> Option<Change
     let now = |class: ClassId| rehearsal.shown(class).map(bare);
     let (class, was) = oldest
         .iter()
-        .find(|(class, was)| !same(was.as_ref(), now(*class).as_ref()))?;
+        .find(|(class, was)| !Diff(was.as_ref(), now(*class).as_ref()).is_empty())?;
     Some((*class, was.clone(), now(*class), newest))
-}
-
-/// Without what the engine sets.
-fn bare(fields: &Fields) -> Fields {
-    let mut bare = fields.clone();
-    bare.take("schema");
-    bare.take("version");
-    bare
 }

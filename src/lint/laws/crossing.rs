@@ -1,9 +1,9 @@
 //! What has to hold of one lens, crossed in one direction.
 
-use super::{Broken, KEY, Side, generate, listed, same};
+use super::{Broken, Side, generate, listed};
 use crate::{
     couch::{Diff, Fields},
-    lens::{Lens, Made, Put, PutError},
+    lens::{Lens, Made, Put, PutError, example::KEY},
     schema::{Direction, Registry, Rule},
 };
 
@@ -11,6 +11,8 @@ use crate::{
 pub struct Crossing<'a> {
     pub registry: &'a Registry,
     pub lens: &'a Lens,
+    /// [`Lens::lawful`]: the laws are asked of this one.
+    pub lawful: &'a Lens,
     pub to: Direction,
 }
 
@@ -21,58 +23,46 @@ impl Crossing<'_> {
         let (_, far) = self.lens.step().sides(self.to);
         let none: Side = far.iter().map(|class| (*class, None)).collect();
         let had = before.unwrap_or(&none);
-        let Some(put) = self.put(self.to, sources, had)? else {
-            return Ok(());
-        };
-        let tell = |rule, what: String| {
+        let tell = |rule, what: String, put: &Side| {
             let mut lines = vec![what, listed(self.registry, "of", sources)];
             lines.extend(before.map(|before| listed(self.registry, "into", before)));
-            lines.push(listed(self.registry, "made", &put));
+            lines.push(listed(self.registry, "made", put));
             Err((rule, lines.join("\n")))
         };
-        for (class, fields) in &put {
+        let crossed = |to, sources, old| {
+            let made = put(self.lens, to, sources, old);
+            made.map_err(|error| self.refused(sources, &error))
+        };
+        let Some(made) = crossed(self.to, sources, had)? else {
+            return Ok(());
+        };
+        for (class, fields) in &made {
             let class = self.registry.class(*class);
             if let Some(violation) = fields.as_ref().and_then(|fields| generate::violation(class, fields)) {
                 let what = format!("what is valid becomes an invalid {}: {violation}", class.name);
-                return tell(Rule::Misfit, what);
+                return tell(Rule::Misfit, what, &made);
             }
         }
-        let back = self.put(self.to.reverse(), &put, sources)?;
+        crossed(self.to.reverse(), &made, sources)?;
+        crossed(self.to, sources, &made)?;
+        // What only the lawful lens cannot carry proves nothing: nobody asks it to.
+        let lawful = |to, sources, old| put(self.lawful, to, sources, old).ok().flatten();
+        let Some(made) = lawful(self.to, sources, had) else {
+            return Ok(());
+        };
+        let back = lawful(self.to.reverse(), &made, sources);
         if let Some(change) = back.and_then(|back| self.change(sources, &back)) {
-            return match before {
-                None => tell(Rule::GetPut, format!("putting back what was just got changes {change}")),
-                Some(_) => tell(
-                    Rule::PutGet,
-                    format!("what was put cannot be got again: it changes {change}"),
-                ),
+            let (rule, what) = match before {
+                None => (Rule::GetPut, "putting back what was just got changes"),
+                Some(_) => (Rule::PutGet, "what was put cannot be got again: it changes"),
             };
+            return tell(rule, format!("{what} {change}"), &made);
         }
-        let again = self.put(self.to, sources, &put)?;
-        match again.and_then(|again| self.change(&put, &again)) {
-            Some(change) => tell(Rule::GetPut, format!("putting the same twice changes {change}")),
+        let again = lawful(self.to, sources, &made);
+        match again.and_then(|again| self.change(&made, &again)) {
+            Some(change) => tell(Rule::GetPut, format!("putting the same twice changes {change}"), &made),
             None => Ok(()),
         }
-    }
-
-    /// Every document of the side that `to` leads to. None where the sources do not suffice.
-    fn put(&self, to: Direction, sources: &Side, old: &Side) -> Result<Option<Side>, Broken> {
-        let given: Vec<Option<&Fields>> = sources.iter().map(|(_, fields)| fields.as_ref()).collect();
-        let mut made = Side::new();
-        for (target, old) in old {
-            let put = Put {
-                to,
-                target: *target,
-                key: KEY,
-                sources: &given,
-                old: old.as_ref(),
-            };
-            match self.lens.put(&put).map_err(|error| self.refused(sources, &error))? {
-                Made::Document(fields) => made.push((*target, Some(fields))),
-                Made::Nothing => made.push((*target, None)),
-                Made::NotReady => return Ok(None),
-            }
-        }
-        Ok(Some(made))
     }
 
     fn refused(&self, sources: &Side, error: &PutError) -> Broken {
@@ -85,9 +75,33 @@ impl Crossing<'_> {
 
     /// The first document that has changed.
     fn change(&self, was: &Side, is: &Side) -> Option<String> {
-        let both = || was.iter().zip(is.iter().map(|(_, fields)| fields.as_ref()));
-        let ((class, was), is) = both().find(|((_, was), is)| !same(was.as_ref(), *is))?;
-        let name = &self.registry.class(*class).name;
-        Some(format!("{name} (- was, + is)\n{}", Diff(was.as_ref(), is)))
+        let mut diffs = was
+            .iter()
+            .zip(is)
+            .map(|((class, was), (_, is))| (*class, Diff(was.as_ref(), is.as_ref())));
+        let (class, diff) = diffs.find(|(_, diff)| !diff.is_empty())?;
+        let name = &self.registry.class(class).name;
+        Some(format!("{name} (- was, + is)\n{diff}"))
     }
+}
+
+/// Every document of the side that `to` leads to. None where the sources do not suffice.
+fn put(lens: &Lens, to: Direction, sources: &Side, old: &Side) -> Result<Option<Side>, PutError> {
+    let given: Vec<Option<&Fields>> = sources.iter().map(|(_, fields)| fields.as_ref()).collect();
+    let mut made = Side::new();
+    for (target, old) in old {
+        let put = Put {
+            to,
+            target: *target,
+            key: KEY,
+            sources: &given,
+            old: old.as_ref(),
+        };
+        match lens.put(&put)? {
+            Made::Document(fields) => made.push((*target, Some(fields))),
+            Made::Nothing => made.push((*target, None)),
+            Made::NotReady => return Ok(None),
+        }
+    }
+    Ok(Some(made))
 }

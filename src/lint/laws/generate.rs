@@ -9,18 +9,16 @@ use proptest::{
     strategy::{BoxedStrategy, Union},
     string::string_regex,
 };
-use serde_json::{Map, Number, Value, json, value::to_raw_value};
+use serde_json::{Map, Number, Value, value::to_raw_value};
 
 use crate::{
     couch::Fields,
-    schema::{Class, older::modernized},
+    lens::example::KEY,
+    schema::{CLASS_FIELDS, Class, bare, older::modernized},
 };
 
 /// How deep schemas are followed that contain themselves.
 const DEPTH: usize = 5;
-
-/// What documents have whatever their fields are.
-const CARRIED: [&str; 2] = ["schema", "version"];
 
 /// Documents that fit the class, without `_id`, `schema` and `version`. `known` are documents that people wrote: their values are tried
 /// too, and for a class that demands nothing they are all there is. None if nothing is known.
@@ -46,18 +44,16 @@ pub fn fits(class: &Class, fields: &Fields) -> bool {
 
 /// What of these fields does not fit the class.
 pub fn violation(class: &Class, fields: &Fields) -> Option<String> {
-    let raw = |value: Value| to_raw_value(&value).unwrap_or_default();
-    let (schema, version) = (raw(json!(*class.name.schema)), raw(json!(class.name.major)));
-    let carried = [("schema", &*schema), ("version", &*version)];
-    let members = fields.iter().filter(|(name, _)| !CARRIED.contains(name)).chain(carried);
-    let checked = class.validator.check(&class.pattern.id(super::KEY), members);
+    let (set, own) = (class.name.fields(), bare(fields));
+    let members = own.iter().chain(set.iter().map(|(name, value)| (*name, &**value)));
+    let checked = class.validator.check(&class.pattern.id(KEY), members);
     checked.err().map(|violation| violation.to_string())
 }
 
 fn fields(value: &Value) -> Fields {
     let members = value.as_object().into_iter().flatten();
     members
-        .filter(|(name, _)| !name.starts_with('_') && !CARRIED.contains(&&***name))
+        .filter(|(name, _)| !name.starts_with('_') && !CLASS_FIELDS.contains(&&***name))
         .map(|(name, value)| (name.as_str(), to_raw_value(value).unwrap_or_default()))
         .collect()
 }
@@ -370,6 +366,8 @@ mod tests {
         strategy::ValueTree,
         test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
     };
+
+    use serde_json::json;
 
     use super::*;
     use crate::schema::{IdPattern, pattern::DEFAULT};
