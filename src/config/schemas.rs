@@ -54,9 +54,18 @@ struct ClassFile {
     version: Option<String>,
     #[serde(rename = "documentId")]
     document_id: Option<String>,
+    merge: Option<Merge>,
     /// All other members.
     #[serde(flatten)]
     definition: Map<String, Value>,
+}
+
+/// What becomes of conflicts.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Merge {
+    /// Two sides that have changed different fields become one.
+    Fields,
 }
 
 /// A class and the file it is from.
@@ -216,8 +225,14 @@ fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> O
         Flaw::new("/documentId", error.to_string(), mend)
     });
     let pattern = report.take(&source.file, pattern)?;
-    let class = Class::new(name, version, pattern).with_definition(Value::Object(file.definition.clone()));
-    report.take(&source.file, class)
+    let class = Class {
+        merges_fields: matches!(file.merge, Some(Merge::Fields)),
+        ..Class::new(name, version, pattern)
+    };
+    report.take(
+        &source.file,
+        class.with_definition(Value::Object(file.definition.clone())),
+    )
 }
 
 /// A semantic version, told at `/version`.

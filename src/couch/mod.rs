@@ -10,6 +10,7 @@ mod nesting;
 pub mod rev;
 pub mod route;
 pub mod selector;
+mod three_way;
 pub mod tree;
 
 pub use diff::Diff;
@@ -19,4 +20,5 @@ pub use elements::Elements;
 pub use rev::{InvalidRev, Rev};
 pub use route::Route;
 pub use selector::Selector;
+pub use three_way::{ThreeWay, three_way};
 pub use tree::{Content, NodeId, RevTree};

@@ -281,7 +281,7 @@ impl Work<'_> {
 
     /// The revision whose body a leaf's edits tell: the leaf, or what stands below revisions that only tidy this document and
     /// show what other documents say. None: that body must be read first.
-    fn told(&mut self, place: usize, leaf: NodeId) -> Option<NodeId> {
+    pub(super) fn told(&mut self, place: usize, leaf: NodeId) -> Option<NodeId> {
         let member = &self.entity.members[place];
         if member.at(leaf).is_tombstone() {
             return Some(leaf);
@@ -301,7 +301,7 @@ impl Work<'_> {
         }
     }
 
-    fn want(&mut self, place: usize, node: NodeId) {
+    pub(super) fn want(&mut self, place: usize, node: NodeId) {
         let member = &self.entity.members[place];
         self.outcome.wants.insert(Want {
             id: member.id.clone(),

@@ -158,6 +158,12 @@ impl Work<'_> {
         let member = &self.entity.members[place];
         self.entity.members.iter().any(|neighbour| {
             let mut alive = neighbour.tree.live().peekable();
+            // What a merge has ended lives on in another side, and was not ended here if the merge was none of this document.
+            let is_merged = |leaf: &NodeId| {
+                let edit = neighbour.at(*leaf).edit;
+                self.origins.is_merge(edit) && !self.origins.belongs(edit, member.class)
+            };
+            let mut merged = neighbour.tree.leaves().filter(is_merged);
             !own.is_empty()
                 && alive.peek().is_some()
                 && own.iter().all(|edit| {
@@ -166,6 +172,7 @@ impl Work<'_> {
                 && !alive
                     .flat_map(|leaf| neighbour.edits(leaf))
                     .any(|edit| own.contains(&edit))
+                && !merged.any(|leaf| neighbour.edits(leaf).iter().any(|edit| own.contains(edit)))
         })
     }
 

@@ -41,6 +41,8 @@ pub struct Class {
     pub definition: Arc<serde_json::Value>,
     /// The same, compiled.
     pub validator: Validator,
+    /// Two sides of a conflict that have changed different fields become one.
+    pub merges_fields: bool,
 }
 
 impl Class {
@@ -52,6 +54,7 @@ impl Class {
             pattern,
             definition: Arc::new(serde_json::Value::Bool(true)),
             validator: Validator::default(),
+            merges_fields: false,
         }
     }
 

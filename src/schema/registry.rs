@@ -43,8 +43,8 @@ pub struct Registry {
     reach: Vec<Vec<Option<ClassId>>>,
     /// For each step, which side follows the other where they cannot both be right.
     flows: Vec<Option<Direction>>,
-    /// Classes on no step's old side: the newest of their kind.
-    is_finest: Vec<bool>,
+    /// For each class, how many steps lead on from it to the newest; none from those.
+    age: Vec<usize>,
 }
 
 impl Step {
@@ -97,9 +97,7 @@ impl Registry {
         let reach = (0..classes.len())
             .map(|origin| reach(ClassId(origin), classes.len(), &steps))
             .collect();
-        let is_finest = (0..classes.len())
-            .map(|c| !steps.iter().any(|s| !s.is_end() && s.old.contains(&ClassId(c))))
-            .collect();
+        let age = (0..classes.len()).map(|class| age(ClassId(class), &steps)).collect();
         let flows = flows(&steps);
         Ok(Self {
             classes,
@@ -109,7 +107,7 @@ impl Registry {
             entities,
             entity_of,
             reach,
-            is_finest,
+            age,
         })
     }
 
@@ -191,7 +189,12 @@ impl Registry {
 
     /// No lens leads from this class to a newer one.
     pub fn is_finest(&self, class: ClassId) -> bool {
-        self.is_finest[class.0]
+        self.age(class) == 0
+    }
+
+    /// How many lenses lead on from this class to the newest one, by the longest way.
+    pub fn age(&self, class: ClassId) -> usize {
+        self.age[class.0]
     }
 }
 
@@ -282,6 +285,15 @@ fn reach(origin: ClassId, classes: usize, steps: &[Step]) -> Vec<Option<ClassId>
         }
     }
     via
+}
+
+/// The steps form a tree, so this ends.
+fn age(class: ClassId, steps: &[Step]) -> usize {
+    let next = steps
+        .iter()
+        .filter(|step| step.old.contains(&class))
+        .flat_map(|step| &step.new);
+    next.map(|&next| 1 + age(next, steps)).max().unwrap_or(0)
 }
 
 fn flows(steps: &[Step]) -> Vec<Option<Direction>> {
@@ -378,6 +390,7 @@ mod tests {
             ]
         );
         assert_eq!(registry.entity(ClassId(4)), [ClassId(4)]);
+        assert_eq!([0, 1, 2, 3].map(|n| registry.age(ClassId(n))), [2, 1, 0, 0]);
     }
 
     #[test]

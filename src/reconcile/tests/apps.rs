@@ -35,6 +35,18 @@ pub enum Kind {
     MergeOptional,
 }
 
+/// What an edit is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Topic {
+    Title,
+    Part,
+    Group,
+}
+
+impl Topic {
+    pub const ALL: [Self; 3] = [Self::Title, Self::Part, Self::Group];
+}
+
 const MERGED: &str = "
 old: [person@1, address@1]
 new: contact@2
@@ -109,11 +121,7 @@ impl App {
         sees: [&'static [usize]; 3],
     ) -> Self {
         let names: Vec<ClassName> = names.iter().map(|name| name.parse().unwrap()).collect();
-        let lenses = lenses.map(|text| {
-            let file: LensFile = serde_saphyr::from_str(text).unwrap();
-            file.compile(&|name| names.iter().position(|n| n == name).map(ClassId))
-                .unwrap()
-        });
+        let lenses = lenses.map(|text| compiled(text, &names));
         let classes = names.iter().map(|name| {
             let pattern = IdPattern::new(pattern::DEFAULT, name).unwrap();
             Class::new(name.clone(), semver::Version::new(name.major, 0, 0), pattern)
@@ -129,6 +137,22 @@ impl App {
             sees,
             kind,
         }
+    }
+
+    /// Another lens between the same classes.
+    pub fn lens(&self, text: &str) -> Lens {
+        let names: Vec<ClassName> = self.registry.classes().map(|(_, class)| class.name.clone()).collect();
+        compiled(text, &names)
+    }
+
+    /// The same, with `merge: fields` in the newest classes.
+    pub fn merging_fields(mut self) -> Self {
+        let classes = self.registry.classes().map(|(id, class)| Class {
+            merges_fields: self.registry.is_finest(id),
+            ..class.clone()
+        });
+        self.registry = Registry::new(classes.collect(), self.registry.steps().to_vec()).unwrap();
+        self
     }
 
     pub fn all(&self) -> Vec<&str> {
@@ -188,6 +212,21 @@ impl App {
             Kind::Split => json!({"status": of(["active", "blocked", "done"])}),
             _ => json!({"street": of(["a", "b", "c"])}),
         }
+    }
+
+    /// Where a version's clients find the title, what is kept in a part somewhere (whether it is done, the street), and the group.
+    pub fn place(&self, version: usize, topic: Topic) -> Option<(&str, &'static str)> {
+        let main = self.main(version);
+        let is_split = self.kind == Kind::Split;
+        Some(match topic {
+            Topic::Title if version == 3 && matches!(self.kind, Kind::Merge | Kind::MergeOptional) => (main, "name"),
+            Topic::Title => (main, "title"),
+            Topic::Part if is_split && version == 1 => (main, "isDone"),
+            Topic::Part if is_split => (self.part(version)?, "status"),
+            Topic::Part => (self.part(version).unwrap_or(main), "street"),
+            Topic::Group if version == 3 => (main, "group"),
+            Topic::Group => return None,
+        })
     }
 
     /// One field changed, by choice: an odd one changes the title.
@@ -259,4 +298,10 @@ impl App {
         }
         Ok(())
     }
+}
+
+fn compiled(text: &str, names: &[ClassName]) -> Lens {
+    let file: LensFile = serde_saphyr::from_str(text).unwrap();
+    file.compile(&|name| names.iter().position(|n| n == name).map(ClassId))
+        .unwrap()
 }

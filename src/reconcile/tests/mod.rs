@@ -5,4 +5,5 @@ mod apps;
 mod couch_model;
 mod histories;
 mod large;
+mod merging;
 mod odd;
