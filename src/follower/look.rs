@@ -183,8 +183,10 @@ impl Looker {
         let failed = std::mem::take(&mut checkpoint.failed);
         let keys: Vec<EntityKey> = failed.iter().filter_map(|id| self.fan_out.entity_of(id)).collect();
         let note = |key: &EntityKey, _: &account::Error| _ = checkpoint.failed.insert(self.fan_out.any_id(key));
-        self.fan_out.look_at(db, &keys, note).await?;
-        Ok(())
+        match self.fan_out.look_at(db, &keys, note).await?.lost {
+            0 => Ok(()),
+            lost => Err(Error::Lost(lost)),
+        }
     }
 
     /// Makes up for a page, if there is something to make up for.
