@@ -68,6 +68,7 @@
 mod carry;
 pub mod entity;
 mod origin;
+mod parent;
 pub mod revision;
 mod settle;
 
