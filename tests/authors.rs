@@ -347,6 +347,82 @@ fn the_next_version_is_begun_and_passes_as_it_is() {
     assert_eq!(run(&folder, &["test"]).0, 0);
 }
 
+#[test]
+fn an_app_that_changes_two_schemas_has_one_next_version() {
+    let folder = schemas();
+    let (code, told, complaint) = run(&folder, &["new-version", "todo-item", "settings", "todo-item"]);
+    assert_eq!((code, complaint.as_str()), (0, ""));
+    let made: Vec<&str> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("  schemas/"))
+        .collect();
+    assert_eq!(
+        made,
+        [
+            "classes/todo-item@4.json",
+            "classes/settings@2.json",
+            "lenses/todo-item-3-to-4.yaml",
+            "lenses/settings-1-to-2.yaml",
+            "apps/todo-app-4.0.0.json"
+        ]
+    );
+    assert!(
+        told.contains("change schemas/classes/todo-item@4.json and schemas/classes/settings@2.json to what"),
+        "{told}"
+    );
+    let manifest: serde_json::Value = serde_json::from_str(&read(&folder, "apps/todo-app-4.0.0.json")).unwrap();
+    let of = |schema: &str| manifest["dependencies"][schema].as_str().unwrap().to_owned();
+    assert_eq!((of("todo-item"), of("settings")), ("^4.0.0".into(), "^2.0.0".into()));
+    let (code, told, complaint) = run(&folder, &["check", "--deny-warnings"]);
+    assert_eq!((code, complaint.as_str()), (0, ""), "{told}");
+    // Either all of it is made or nothing.
+    let (code, told, _) = run(&folder, &["new-version", "todo-item", "todo"]);
+    assert_eq!((code, told.as_str()), (64, ""));
+    assert!(!folder.path().join("schemas/classes/todo-item@5.json").exists());
+}
+
+/// A lens is what its modules make of it, wherever they lie; what it does not import does not concern it.
+#[test]
+fn a_lens_has_changed_with_what_its_script_imports() {
+    let folder = tempfile::tempdir().unwrap();
+    for version in 1..=2 {
+        let class = format!(r#"{{"id": "note", "version": "{version}.0.0"}}"#);
+        write(&folder, &format!("classes/note@{version}.json"), &class);
+    }
+    let (lens, script) = (
+        "old: note@1\nnew: note@2\nscript: note.js\nexamples: [{ name: a, old: { note@1: {} }, new: { note@2: {} } }]\n",
+        "import { same } from './.shared/same.js';\n\
+         export const up = (docs) => ({ 'note@2': same(docs['note@1']) });\n\
+         export const down = (docs) => ({ 'note@1': same(docs['note@2']) });\n",
+    );
+    write(&folder, "lenses/note-1-to-2.yaml", lens);
+    write(&folder, "lenses/note.js", script);
+    write(&folder, "lenses/other.js", "export const other = 1;\n");
+    let shared = "lenses/.shared/same.js";
+    write(&folder, shared, "export const same = (doc) => ({ ...doc });\n");
+    let released = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([folder.path().join("schemas"), released.path().join("schemas")])
+        .status();
+    assert!(copied.unwrap().success());
+    let released = released.path().join("schemas");
+    let since = || {
+        let (code, told, complaint) = run(&folder, &["check", "--against", released.to_str().unwrap()]);
+        assert_eq!((code, complaint.as_str()), (0, ""));
+        told
+    };
+    assert!(since().contains("\nNothing has changed since "));
+    write(&folder, "lenses/other.js", "export const other = 2;\n");
+    assert!(since().contains("\nNothing has changed since "));
+    write(
+        &folder,
+        shared,
+        "export const same = (doc) => Object.assign({}, doc);\n",
+    );
+    assert!(since().contains("note@1 <-> note@2 does something else"));
+}
+
 /// What is released is in git; then it is changed.
 #[test]
 fn what_released_apps_cannot_live_with_is_told() {

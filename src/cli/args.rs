@@ -95,37 +95,88 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// Begin the next major version of a schema: class, lens with an example, and manifest.
+    /// Begin the next major version of schemas: class, lens with an example, and manifest.
     ///
     /// Copies the newest class and the manifests of the apps that work with it, raises their versions, and adds a lens
-    /// between old and new. Nothing that exists is changed or overwritten, and the result passes `check` as it is.
+    /// between old and new. However many schemas are named, an app gets one new version. Nothing that exists is changed or overwritten, and the result passes `check` as it is.
     #[command(
         after_long_help = "Exit codes: 0 done, 64 the schemas, the configuration or the command line is wrong, 73 a file is there already or cannot be \
                                  written."
     )]
     NewVersion {
-        /// The schema, as in `todo-item`.
-        schema: String,
-        /// Only this app gets a new manifest; without it, every app whose newest version works with the newest class.
+        /// The schema, as in `todo-item`; several for a new version of an app that changes them all.
+        #[arg(required = true, value_name = "SCHEMA")]
+        schema: Vec<String>,
+        /// Only this app gets a new manifest; without it, every app whose newest version works with a newest class.
         #[arg(long, value_name = "NAME")]
         app: Option<String>,
         #[command(flatten)]
         options: Options,
     },
-    /// Bring everything that a database holds in step, once.
+    /// Bring everything that databases hold in step, now and as fast as it goes.
     ///
-    /// The proxy carries what is written through it. This carries the rest: documents that were there before the proxy,
-    /// what was written past it, what a crash left undone. Running it twice, or beside proxies, does no harm.
+    /// Proxies carry what is written through them, and follow the databases to make up for the rest: what was there before, what was
+    /// written past them, what a crash left undone, new and changed classes (`follower` in the configuration). This does so
+    /// without waiting, and where nobody follows. What is interrupted goes on where it was when it is called again, and so does a
+    /// proxy that follows. Running it twice, or beside proxies, does no harm.
     #[command(
-        after_long_help = "Exit codes: 0 done, 64 the configuration or the command line is wrong, 69 the database is not to be had."
+        after_long_help = "Exit codes: 0 done, 64 the configuration or the command line is wrong, 69 a database is not to be had."
     )]
-    Reconcile {
-        /// The databases.
-        #[arg(required = true, value_name = "DATABASE")]
-        databases: Vec<String>,
+    Backfill {
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         options: Options,
     },
+    /// Try parked documents again, without waiting for the end of their pause.
+    ///
+    /// What no lens can carry, and what the upstream refuses, is parked in the database `chesterfield`. Once the document, the lens or
+    /// the upstream's rule is mended, this carries it. Prints a line for each with what became of it.
+    #[command(
+        after_long_help = "Exit codes: 0 nothing of it is parked any more, 1 some stays parked, 64 the configuration or the command line is wrong, 69 \
+                                 the upstream is not to be had."
+    )]
+    Retry {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Say how far databases have been followed, and what could not be brought in step.
+    ///
+    /// For each database: the changes that nobody has read yet; classes that are new or have changed, and how far their documents
+    /// have been made up for; entities that are parked, and those that cannot be read or written at all.
+    ///
+    /// With --entities every entity is read, a page at a time, which takes about as long as a backfill with nothing to do. Then it
+    /// says, too, of how many a document is in conflict (more than one of its leaves is live, in whichever version), how many wait for a
+    /// document that a lens needs, how many have an edit that no lens can carry, and how many lack a revision.
+    #[command(
+        after_long_help = "Exit codes: 0 done, 64 the configuration or the command line is wrong, 69 a database is not to be had."
+    )]
+    Status {
+        #[command(flatten)]
+        which: Which,
+        /// For people, or one JSON object a line for tools.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+        /// Read every entity.
+        #[arg(long)]
+        entities: bool,
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+/// Which databases.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// The databases.
+    #[arg(value_name = "DATABASE")]
+    pub databases: Vec<String>,
+    /// Every database that `databases` in the configuration names.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// How problems are told.
@@ -143,7 +194,9 @@ impl Command {
         match self {
             Self::Serve(options)
             | Self::Check { options, .. }
-            | Self::Reconcile { options, .. }
+            | Self::Backfill { options, .. }
+            | Self::Retry { options, .. }
+            | Self::Status { options, .. }
             | Self::Test { options, .. }
             | Self::Transform { options, .. }
             | Self::NewVersion { options, .. } => options,

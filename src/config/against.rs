@@ -1,10 +1,6 @@
 //! What has changed since an earlier state of the schemas, which apps it concerns, and what must not be released like that.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use semver::Version;
 use serde::Serialize;
@@ -193,15 +189,13 @@ impl Schemas {
         }
     }
 
-    /// Each lens with what it ties, and the text of its file; of a script that of all that lies beside it.
+    /// Each lens with what it ties, and the text of its file, with those of the modules that it runs.
     fn lens_texts(&self) -> impl Iterator<Item = (usize, String, String)> {
         let steps = self.registry.steps().iter().enumerate();
         steps.map(move |(n, step)| {
             let file = Path::new(&self.files.lenses[n]);
             let mut text = fs::read_to_string(file).unwrap_or_default();
-            if self.lenses[n].is_script() {
-                text.extend(scripts(file.parent()));
-            }
+            text.extend(self.lenses[n].modules());
             (n, self.registry.tells(step), text)
         })
     }
@@ -235,22 +229,6 @@ impl Schemas {
             apps,
         }
     }
-}
-
-/// The texts of a folder's scripts, in the order of their names.
-fn scripts(folder: Option<&Path>) -> Vec<String> {
-    let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
-    let paths = entries
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()));
-    let is_script = |path: &PathBuf| {
-        path.extension()
-            .is_some_and(|extension| extension == "js" || extension == "mjs")
-    };
-    let mut paths: Vec<PathBuf> = paths.filter(is_script).collect();
-    paths.sort();
-    paths.iter().filter_map(|path| fs::read_to_string(path).ok()).collect()
 }
 
 /// Each change of a class in words, with its place.

@@ -12,11 +12,12 @@ use super::{
     Config, Given, Log, LogFormat, Overrides, Problems, UpstreamConfig,
     folder::read_file,
     problem::Report,
-    raw::{ConfigFile, LimitsFile, LogFile, ScriptLimitsFile, TimeoutsFile},
+    raw::{ConfigFile, LimitsFile, LogFile, ParkedFile, ScriptLimitsFile, TimeoutsFile},
     read::Form,
     schemas,
 };
 use crate::{
+    parked::Pauses,
     proxy::{self, Databases, writes::Limits},
     schema::Flaw,
     script, upstream,
@@ -46,6 +47,7 @@ pub(super) fn load(overrides: &Overrides) -> (Option<Config>, Problems) {
     let script_limits = settings.script_limits(limits.script.as_ref());
     let headers = settings.headers(limits.headers);
     let limits = settings.limits(&limits, timeouts.fan_out);
+    let pauses = settings.pauses(&file.parked.unwrap_or_default());
     let data = settings.folder(overrides.data.as_ref(), file.data, DATA);
     let upstream = settings.upstream(overrides.upstream.as_ref(), file.upstream, data, timeouts.upstream);
     let log = settings.log(&file.log.unwrap_or_default());
@@ -68,6 +70,8 @@ pub(super) fn load(overrides: &Overrides) -> (Option<Config>, Problems) {
     let retirement = settings.retirement(&app_version.retired.unwrap_or_default());
     let cors = settings.cors(file.cors.unwrap_or_default());
     let changes = settings.changes(file.changes.as_deref());
+    let followed = patterns.clone().unwrap_or_default();
+    let follower = settings.follower(file.follower, followed, &databases, timeouts.proxy.drain);
     let config = match (
         listen,
         upstream,
@@ -110,6 +114,8 @@ pub(super) fn load(overrides: &Overrides) -> (Option<Config>, Problems) {
             databases,
             limits,
             validate,
+            pauses,
+            follower,
             log,
             metrics,
             schemas_folder,
@@ -235,7 +241,7 @@ impl Settings<'_> {
         }
     }
 
-    fn duration(&mut self, at: &str, text: Option<&str>, default: Duration) -> Duration {
+    pub(super) fn duration(&mut self, at: &str, text: Option<&str>, default: Duration) -> Duration {
         let Some(text) = text else { return default };
         parse_duration(text).unwrap_or_else(|| {
             let mend = "write a number above zero and its unit, as in `500ms`, `10s`, `5m` or `1h`";
@@ -272,6 +278,19 @@ impl Settings<'_> {
             held: size("held", &file.held, default.held),
             patience,
         }
+    }
+
+    fn pauses(&mut self, file: &ParkedFile) -> Pauses {
+        let default = Pauses::default();
+        let pauses = Pauses {
+            first: self.duration("/parked/first", file.first.as_deref(), default.first),
+            longest: self.duration("/parked/longest", file.longest.as_deref(), default.longest),
+        };
+        if pauses.longest < pauses.first {
+            let what = "is shorter than the first pause";
+            self.flaw("/parked/longest", what, "make it longer: pauses grow up to it");
+        }
+        pauses
     }
 
     fn log(&mut self, file: &LogFile) -> Option<Log> {

@@ -5,6 +5,7 @@ mod clients;
 mod compile;
 mod earlier;
 mod folder;
+mod following;
 mod manifests;
 mod next;
 mod problem;
@@ -18,6 +19,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
+    follower,
+    parked::Pauses,
     proxy::{
         self,
         validate::{Judge, Validate},
@@ -28,7 +31,7 @@ use crate::{
 
 pub use against::{Changed, Level};
 pub use earlier::{Earlier, NoEarlier};
-pub use next::{NewFile, NoNext};
+pub use next::{NewFile, Next, NoNext};
 pub use problem::{Problem, Problems};
 pub use schemas::Schemas;
 
@@ -51,6 +54,10 @@ pub struct Config {
     pub limits: Limits,
     /// What becomes of documents that do not fit their class, in the order of the registry's classes.
     pub validate: Vec<Validate>,
+    /// When entities that could not be carried whole are tried again.
+    pub pauses: Pauses,
+    /// How databases are followed; none if they are not.
+    pub follower: Option<follower::Settings>,
     /// What is logged, and how.
     pub log: Log,
     /// Where Prometheus fetches metrics.

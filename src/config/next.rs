@@ -10,6 +10,17 @@ use serde_json::{Map, Value, json};
 use super::Schemas;
 use crate::schema::{AppManifest, CLASS_FIELDS, Class, ClassId, ClassName};
 
+/// What begins the next major version of schemas, each with a class, a lens to it and apps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Next {
+    /// The new classes, in the order of their schemas.
+    pub classes: Vec<NewFile>,
+    /// A lens to each of them.
+    pub lenses: Vec<NewFile>,
+    /// One for each app, however many of the schemas it works with.
+    pub manifests: Vec<NewFile>,
+}
+
 /// A file to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewFile {
@@ -34,52 +45,65 @@ pub enum NoNext {
 }
 
 impl Schemas {
-    /// What begins the next major version of a schema: its class, the lens to it, and a manifest for each app whose newest version
-    /// works with the newest class; or for `app` alone. Nothing is written here.
-    pub fn next_version(&self, root: &Path, schema: &str, app: Option<&str>) -> Result<Vec<NewFile>, NoNext> {
-        let of_schema = self
-            .registry
-            .classes()
-            .filter(|(_, class)| *class.name.schema == *schema);
-        let Some((id, newest)) = of_schema.max_by_key(|(_, class)| class.name.major) else {
-            let known = self.registry.classes().map(|(_, class)| &*class.name.schema);
-            return Err(NoNext::Schema {
-                schema: schema.to_owned(),
-                known: listed(known),
-            });
-        };
-        let name = ClassName {
-            major: newest.name.major + 1,
-            ..newest.name.clone()
-        };
+    /// What begins the next major version of schemas: their classes, the lenses to these, and a manifest for each app whose newest
+    /// version works with the newest class of any; or for `app` alone, which has to work with all. Nothing is written here.
+    pub fn next_version(&self, root: &Path, schemas: &[String], app: Option<&str>) -> Result<Next, NoNext> {
+        let mut next = Next::default();
+        let mut raised: Vec<(&AppManifest, Vec<ClassName>)> = Vec::new();
         let in_file = |folder: &str, stem: String, extension: &str| {
             let stem = stem.replace(['/', '\\'], "-");
             root.join(folder).join(format!("{stem}.{extension}"))
         };
-        let mut files = vec![
-            NewFile {
+        for (n, schema) in schemas.iter().enumerate() {
+            if schemas[..n].contains(schema) {
+                continue;
+            }
+            let (id, newest) = self.newest(schema)?;
+            let name = ClassName {
+                major: newest.name.major + 1,
+                ..newest.name.clone()
+            };
+            next.classes.push(NewFile {
                 path: in_file("classes", name.to_string(), "json"),
                 text: class(read(&self.files.classes[id.0])?, &name),
-            },
-            NewFile {
-                path: in_file(
-                    "lenses",
-                    format!("{schema}-{}-to-{}", newest.name.major, name.major),
-                    "yaml",
-                ),
+            });
+            let between = format!("{schema}-{}-to-{}", newest.name.major, name.major);
+            next.lenses.push(NewFile {
+                path: in_file("lenses", between, "yaml"),
                 text: lens(&newest.name, &name, &self.sample(id, newest)),
-            },
-        ];
-        for app in self.apps_to_raise(newest, app)? {
+            });
+            for app in self.apps_to_raise(newest, app)? {
+                match raised.iter_mut().find(|(known, _)| std::ptr::eq(*known, app)) {
+                    Some((_, classes)) => classes.push(name.clone()),
+                    None => raised.push((app, vec![name.clone()])),
+                }
+            }
+        }
+        for (app, classes) in raised {
             let id = |version: &semver::Version| format!("{}-{version}", app.manifest.name);
             let version = semver::Version::new(app.manifest.version.major + 1, 0, 0);
             let file = in_file("apps", id(&app.manifest.version), "json");
-            files.push(NewFile {
+            next.manifests.push(NewFile {
                 path: in_file("apps", id(&version), "json"),
-                text: manifest(read(&file.display().to_string())?, &version, &name),
+                text: manifest(read(&file.display().to_string())?, &version, &classes),
             });
         }
-        Ok(files)
+        Ok(next)
+    }
+
+    /// The newest class of a schema.
+    fn newest(&self, schema: &str) -> Result<(ClassId, &Class), NoNext> {
+        let of_schema = self
+            .registry
+            .classes()
+            .filter(|(_, class)| *class.name.schema == *schema);
+        of_schema.max_by_key(|(_, class)| class.name.major).ok_or_else(|| {
+            let known = self.registry.classes().map(|(_, class)| &*class.name.schema);
+            NoNext::Schema {
+                schema: schema.to_owned(),
+                known: listed(known),
+            }
+        })
     }
 
     fn apps_to_raise(&self, class: &Class, only: Option<&str>) -> Result<Vec<&AppManifest>, NoNext> {
@@ -160,13 +184,15 @@ fn class(mut file: Map<String, Value>, name: &ClassName) -> String {
     pretty(file)
 }
 
-fn manifest(mut file: Map<String, Value>, version: &semver::Version, class: &ClassName) -> String {
+fn manifest(mut file: Map<String, Value>, version: &semver::Version, classes: &[ClassName]) -> String {
     file.insert("version".into(), json!(version.to_string()));
     for ended in ["deprecated", "sunset", "retired", "link"] {
         file.shift_remove(ended);
     }
     if let Some(dependencies) = file.get_mut("dependencies").and_then(Value::as_object_mut) {
-        dependencies.insert(class.schema.to_string(), json!(format!("^{}.0.0", class.major)));
+        for class in classes {
+            dependencies.insert(class.schema.to_string(), json!(format!("^{}.0.0", class.major)));
+        }
     }
     pretty(file)
 }

@@ -163,6 +163,11 @@ impl Lens {
         self.script.is_some()
     }
 
+    /// The texts of the modules of which the script is made, what is imported before what imports it; none of steps.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.script.iter().flat_map(Scripted::modules)
+    }
+
     /// The same lens, but that no operation makes an exception from the laws: a law that this one breaks is broken where nothing is
     /// declared. It is for trying laws; nothing is carried by it.
     pub fn lawful(&self) -> Self {

@@ -21,6 +21,11 @@ impl Scripted {
         Self { script, names }
     }
 
+    /// The texts of its modules.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.script.modules()
+    }
+
     fn name(&self, class: ClassId) -> &str {
         let found = self.names.iter().find(|(id, _)| *id == class);
         found.map_or("", |(_, name)| name)

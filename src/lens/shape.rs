@@ -1,6 +1,6 @@
 //! What is known of documents before there are any: the fields that they have, and what a lens makes of these.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, value::RawValue};
 
@@ -71,6 +71,21 @@ impl Sequence {
         for operation in self.in_order(to) {
             operation.outline(to, state, losses);
         }
+    }
+
+    /// The fields that arrive beside a value that is no object and stays one: there is no room for them, in either direction. Nothing
+    /// is said of steps that do not name the value itself, nor of what depends on the value.
+    pub fn homeless(&self) -> BTreeSet<String> {
+        let mut homeless = BTreeSet::new();
+        for to in Direction::BOTH.into_iter().filter(|_| self.sees(ITSELF)) {
+            let mut state = [Shape::default().with(ITSELF, Presence::always())];
+            self.outline(to, &mut state, &mut Vec::new());
+            let [mut shape] = state;
+            if shape.fields.remove(ITSELF).is_some_and(|itself| itself.required) {
+                homeless.extend(shape.fields.into_keys());
+            }
+        }
+        homeless
     }
 
     /// Takes a nested value across.

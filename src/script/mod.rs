@@ -102,6 +102,11 @@ impl Script {
         }
     }
 
+    /// The text of each module as it is run, what is imported first.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.0.modules.iter().map(|module| &*module.function)
+    }
+
     /// A fault of the script as a whole.
     pub fn fault(&self, what: impl Into<String>) -> Fault {
         Fault::of(&self.0, what)

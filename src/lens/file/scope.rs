@@ -63,8 +63,7 @@ impl<'a> Scope<'a> {
 
     /// Tells whether a name is none for a field.
     pub fn field(&mut self, place: &str, field: &str) {
-        let is_set = field.starts_with('_') || CLASS_FIELDS.contains(&field);
-        if field.is_empty() || self.documents.is_some() && is_set {
+        if field.is_empty() || self.is_set(field) {
             self.flaw(
                 place,
                 format!("`{field}` is no field for a lens"),
@@ -78,6 +77,11 @@ impl<'a> Scope<'a> {
                 "use `.` in the steps of `within` and `map`",
             );
         }
+    }
+
+    /// Whether the engine sets what has this name, so that no lens sees it.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.documents.is_some() && (name.starts_with('_') || CLASS_FIELDS.contains(&name))
     }
 
     /// The place of a document among the fields that operations work on.
@@ -120,5 +124,19 @@ impl<'a> Scope<'a> {
         let operations = steps.iter().enumerate();
         let operations = operations.filter_map(|(n, step)| step.compile(&mut self.at(&format!("{place}/{n}"))));
         Sequence::new(operations.collect())
+    }
+
+    /// A list of operations on a nested value.
+    pub fn nested_steps(&mut self, place: &str, steps: &[OperationFile]) -> Sequence {
+        let mut nested = self.nested();
+        let steps = nested.steps(place, steps);
+        for field in steps.homeless() {
+            nested.flaw(
+                place,
+                format!("`{field}` is lost where a value is no object: it would stand beside `.`"),
+                "`rename` `.` to a field of its own first: that makes an object of the value",
+            );
+        }
+        steps
     }
 }

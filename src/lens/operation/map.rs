@@ -64,7 +64,7 @@ impl MapFile {
         });
         let mut nested = scope.nested();
         by.iter().flatten().for_each(|name| nested.field("by", name));
-        let steps = nested.steps("steps", &self.steps);
+        let steps = scope.nested_steps("steps", &self.steps);
         let edit = Map {
             field: self.field.clone(),
             by,

@@ -49,7 +49,19 @@ impl OnlyFile {
         let default = match (&self.value, &self.template, self.optional) {
             (Some(value), None, false) => Some(Default::Constant(raw(value))),
             (None, Some(template), false) => match Template::new(template) {
-                Ok(template) => Some(Default::Template(template)),
+                Ok(template) => {
+                    let default = Default::Template(template);
+                    let mut unseen = default.reads();
+                    unseen.retain(|name| scope.is_set(name));
+                    for name in unseen {
+                        scope.flaw(
+                            "template",
+                            format!("`{{{name}}}` is nothing that a lens sees"),
+                            "name a field of the document, or write `{$key}`: the part of `_id` that all versions share",
+                        );
+                    }
+                    Some(default)
+                }
                 Err(what) => {
                     scope.flaw(
                         "template",

@@ -33,7 +33,7 @@ struct Within {
 impl WithinFile {
     pub(super) fn compile(&self, scope: &mut Scope) -> Option<Operation> {
         scope.field("field", &self.field);
-        let steps = scope.nested().steps("steps", &self.steps);
+        let steps = scope.nested_steps("steps", &self.steps);
         let edit = Within {
             field: self.field.clone(),
             steps,

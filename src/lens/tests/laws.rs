@@ -156,8 +156,6 @@ fn step(which: Which, is_nested: bool, depth: u32) -> BoxedStrategy<Value> {
     };
     let removed = || select(vec!["first", "all"]);
     let resolve = vec!["original", "copy", "changed"];
-    // A single value has no room for parts beside itself.
-    let part = || self::name(is_nested && which == Which::All);
     let flat = prop_oneof![
         (name(), name()).prop_map(|(from, to)| json!({"rename": {"from": from, "to": to}})),
         only().prop_map(|only| json!({"add": only})),
@@ -172,9 +170,9 @@ fn step(which: Which, is_nested: bool, depth: u32) -> BoxedStrategy<Value> {
         (name(), removed()).prop_map(|(field, removed)| json!({"head": {"field": field, "removed": removed}})),
         (name(), name(), select(resolve))
             .prop_map(|(field, to, resolve)| json!({"copy": {"field": field, "to": to, "resolve": resolve}})),
-        (name(), part(), part(), select(vec!["first", "last"]))
+        (name(), name(), name(), select(vec!["first", "last"]))
             .prop_map(|(field, x, y, at)| json!({"split": {"field": field, "into": [x, y], "at": at}})),
-        (part(), part(), name()).prop_map(|(x, y, into)| json!({"join": {"fields": [x, y], "into": into}})),
+        (name(), name(), name()).prop_map(|(x, y, into)| json!({"join": {"fields": [x, y], "into": into}})),
         (name(), scalar(), any::<bool>()).prop_map(|(field, value, is_new)| {
             let side = if is_new { "new" } else { "old" };
             json!({"constant": {"field": field, side: value}})

@@ -236,6 +236,51 @@ fn what_no_operation_touches_keeps_its_text_at_every_depth() {
     );
 }
 
+/// What stands in the way of each list of steps on nested values.
+#[test]
+fn what_has_no_room_beside_a_single_value_is_a_flaw() {
+    let told = |steps: &str| {
+        let lens = format!("{{old: todo-item@1, new: todo-item@2, steps: [{{map: {{field: l, steps: [{steps}]}}}}]}}");
+        let flaws = compile(&lens).err().unwrap_or_default();
+        flaws.into_iter().map(|flaw| flaw.what).collect::<Vec<_>>()
+    };
+    let convert = "{convert: {field: ., values: [[1, 2]]}}";
+    let lost = |field: &str| {
+        vec![format!(
+            "`{field}` is lost where a value is no object: it would stand beside `.`"
+        )]
+    };
+    for (steps, expected) in [
+        (format!("{convert}, {{add: {{field: kind, value: x}}}}"), lost("kind")),
+        (format!("{{remove: {{field: kind, value: x}}}}, {convert}"), lost("kind")),
+        ("{copy: {field: ., to: number, resolve: copy}}".to_owned(), lost("number")),
+        ("{add: {field: label, template: 'no {.}'}}".to_owned(), lost("label")),
+        // The value becomes an object, or one becomes the value.
+        (
+            "{rename: {from: ., to: number}}, {add: {field: kind, value: x}}".to_owned(),
+            vec![],
+        ),
+        (
+            "{rename: {from: number, to: .}}, {remove: {field: kind, value: x}}".to_owned(),
+            vec![],
+        ),
+        (
+            "{remove: {field: kind, value: x}}, {rename: {from: number, to: .}}".to_owned(),
+            vec![],
+        ),
+        // Nobody says that there are single values, or that they stay single.
+        ("{add: {field: kind, value: x}}".to_owned(), vec![]),
+        (
+            "{when: {field: kind, exists: false, steps: [{rename: {from: ., to: number}}]}}, {add: {field: size, value: 1}}"
+                .to_owned(),
+            vec![],
+        ),
+        (convert.to_owned(), vec![]),
+    ] {
+        assert_eq!(told(&steps), expected, "{steps}");
+    }
+}
+
 #[test]
 fn every_flaw_is_told_at_once() {
     let flaws = compile(
