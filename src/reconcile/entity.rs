@@ -1,6 +1,9 @@
 //! An entity as it was read: one revision tree for each of its documents.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::revision::{EditId, Kind};
 use crate::{
@@ -42,8 +45,8 @@ pub struct Member {
     pub id: String,
     /// Its revisions.
     pub tree: RevTree<Stored>,
-    /// Every edit in the tree.
-    held: HashSet<EditId>,
+    /// Where each edit in the tree stands.
+    held: HashMap<EditId, Vec<NodeId>>,
 }
 
 /// The documents that share a key and whose classes are tied by lenses, in the order of [`Registry::entity`].
@@ -84,7 +87,7 @@ impl Member {
             class,
             id,
             tree: RevTree::default(),
-            held: HashSet::new(),
+            held: HashMap::new(),
         }
     }
 
@@ -97,8 +100,11 @@ impl Member {
             kind: Kind::of(id, rev),
             body: ancestors.clone(),
         };
+        let known = self.tree.len();
         let (node, is_new) = self.tree.insert(path, stored)?;
-        self.held.extend(path.iter().map(EditId::of));
+        for node in known..self.tree.len() {
+            self.held.entry(self.tree.content(node).edit).or_default().push(node);
+        }
         let stored = self.tree.content_mut(node);
         if !stored.is_known() {
             stored.body = body;
@@ -106,9 +112,14 @@ impl Member {
         Some((node, is_new))
     }
 
-    /// Every edit in the tree, on whatever path.
-    pub fn held(&self) -> &HashSet<EditId> {
-        &self.held
+    /// Whether an edit is in the tree, on whatever path.
+    pub fn holds(&self, edit: EditId) -> bool {
+        self.held.contains_key(&edit)
+    }
+
+    /// Where an edit stands: on several paths after a conflict.
+    pub fn places(&self, edit: EditId) -> &[NodeId] {
+        self.held.get(&edit).map_or(&[], Vec::as_slice)
     }
 
     /// The edits on the path of `node`, oldest first.
@@ -125,6 +136,17 @@ impl Member {
             .filter(|stored| stored.kind != Kind::Local)
             .map(|stored| stored.edit)
             .collect()
+    }
+
+    /// The edits on the paths of all live leaves.
+    pub fn alive(&self) -> HashSet<EditId> {
+        let (mut edits, mut seen) = (HashSet::new(), HashSet::new());
+        for leaf in self.tree.live() {
+            // What leaves share is walked once.
+            let own = self.tree.path(leaf).take_while(|node| seen.insert(*node));
+            edits.extend(own.map(|node| self.at(node).edit));
+        }
+        edits
     }
 
     /// The revisions on the path of `node`, newest first.

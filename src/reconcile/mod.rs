@@ -94,6 +94,7 @@ mod carry;
 pub mod entity;
 mod merge;
 mod origin;
+mod parent;
 pub mod revision;
 mod settle;
 mod share;
