@@ -169,6 +169,7 @@ impl Db {
             all.is_waiting |= outcome.is_waiting;
             all.is_restless |= outcome.is_restless;
             all.writes.extend(outcome.writes);
+            all.refusals.extend(outcome.refusals);
         }
         all
     }
