@@ -25,6 +25,7 @@ impl Fingerprints {
                 add(&class.name.to_string());
                 add(&class.pattern.id("\0"));
                 add(&class.definition.to_string());
+                add(if class.merges_fields { "merges" } else { "" });
             }
             for (step, written) in registry.steps().iter().zip(lenses) {
                 if !step.is_end() && step.old.iter().any(|class| tied.contains(class)) {
@@ -72,6 +73,14 @@ mod tests {
         let changed = Fingerprints::new(&before, &lenses(&["x", "z"]));
         let is_same = [0, 1, 2, 3].map(|n| was.of(ClassId(n)) == changed.of(ClassId(n)));
         assert_eq!(is_same, [true, true, false, false]);
+        let mut class = before.class(ClassId(0)).clone();
+        class.merges_fields = true;
+        let others = (1..4).map(|n| before.class(ClassId(n)).clone());
+        let merging = Registry::new([class].into_iter().chain(others).collect(), before.steps().to_vec()).unwrap();
+        assert_ne!(
+            Fingerprints::new(&merging, &lenses(&["x", "y"])).of(ClassId(1)),
+            was.of(ClassId(1))
+        );
         let after = registry(&["a@1", "a@2", "a@3", "b@1", "b@2"], &[(0, 1), (1, 2), (3, 4)]);
         let added = Fingerprints::new(&after, &lenses(&["x", "n", "y"]));
         assert_ne!(added.of(ClassId(0)), was.of(ClassId(0)));
