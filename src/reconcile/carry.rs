@@ -16,18 +16,19 @@ use crate::{
 const HORIZON: usize = if cfg!(test) { 4 } else { 100 };
 
 /// One leaf that may have edits for one target, over one lens.
-struct Crossing<'a> {
-    lens: &'a Lens,
-    to: Direction,
-    target: ClassId,
+pub(super) struct Crossing<'a> {
+    pub lens: &'a Lens,
+    pub to: Direction,
+    pub target: ClassId,
     /// The class whose leaf is looked at.
-    source: ClassId,
-    leaf: NodeId,
+    pub source: ClassId,
+    pub leaf: NodeId,
 }
 
 /// What becomes of a target.
 enum Carried {
-    Live(Arc<Document>),
+    /// With the revisions of shared documents that its lens looked at.
+    Live(Arc<Document>, Vec<Rev>),
     /// There need not be such a document: one that is not there is not begun with a tombstone.
     Nothing,
     Tombstone,
@@ -97,8 +98,20 @@ impl Work<'_> {
             return false;
         };
         self.outlive(crossing, target, parent, &mut inputs);
-        let body = match self.put(crossing, &inputs, old.as_deref()) {
-            Ok(Carried::Live(body)) => Some(body),
+        let on_path = parent
+            .map(|parent| self.entity.members[target].edits(parent))
+            .unwrap_or_default();
+        let missing = self.missing(target, &inputs, &on_path);
+        let Some(before) = self.before(crossing, source, &missing) else {
+            return false;
+        };
+        let mut looked_at: Vec<Rev> = Vec::new();
+        let (before, saw): (Option<Arc<Document>>, _) = before.unzip();
+        let body = match self.put(crossing, &inputs, old.as_deref(), before.as_deref()) {
+            Ok(Carried::Live(body, shared)) => {
+                looked_at.extend(saw.into_iter().chain(shared));
+                Some(body)
+            }
             Ok(Carried::Nothing) if parent.is_none() => {
                 let unmade = self.missing(target, &inputs, &[]).into_iter();
                 self.unmade.extend(unmade.map(|edit| (target, edit)));
@@ -114,8 +127,7 @@ impl Work<'_> {
         let member = &self.entity.members[target];
         let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();
         let on_path: Vec<EditId> = path.iter().map(EditId::of).collect();
-        let missing = self.missing(target, &inputs, &on_path);
-        let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).collect();
+        let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).chain(looked_at).collect();
         path.reverse();
         for edit in self.fading(target, &on_path) {
             path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));
@@ -262,7 +274,7 @@ impl Work<'_> {
 
     /// The leaf of another input that goes with a leaf: of several live ones that which has seen the same edits, as far as they
     /// belong into both; else the winner.
-    fn companion(&self, source: usize, leaf: NodeId, other: usize) -> Option<NodeId> {
+    pub(super) fn companion(&self, source: usize, leaf: NodeId, other: usize) -> Option<NodeId> {
         let (here, there) = (&self.entity.members[source], &self.entity.members[other]);
         let mut live: Vec<NodeId> = there.tree.live().collect();
         if live.len() > 1 {
@@ -411,7 +423,13 @@ impl Work<'_> {
         }
     }
 
-    fn put(&self, crossing: &Crossing, inputs: &Inputs, old: Option<&Document>) -> Result<Carried, PutError> {
+    fn put(
+        &mut self,
+        crossing: &Crossing,
+        inputs: &Inputs,
+        old: Option<&Document>,
+        before: Option<&Document>,
+    ) -> Result<Carried, PutError> {
         let source = &self.entity.members[self.member(crossing.source)];
         let is_resolved = inputs.bodies[self.nth(crossing)].is_none() && source.tree.live().next().is_some();
         if is_resolved || inputs.bodies.first().is_none_or(Option::is_none) {
@@ -434,24 +452,18 @@ impl Work<'_> {
             sources: &sources,
             old: old.map(|old| &old.fields),
         };
-        Ok(match self.made(crossing.lens, &put, old)? {
+        let (made, looked_at) = self.made(crossing.lens, &put, old, before)?;
+        Ok(match made {
             Made::Document(fields) => {
                 let document = self.document(crossing.target, fields, old);
                 self.fits(crossing.target, &document)?;
-                Carried::Live(Arc::new(document))
+                if let (Direction::Up, Some(Some(source))) = (crossing.to, sources.first()) {
+                    self.create_embedded(crossing.lens, source, &document, old)?;
+                }
+                Carried::Live(Arc::new(document), looked_at)
             }
             Made::Nothing => Carried::Nothing,
             Made::NotReady => Carried::NotReady,
-        })
-    }
-
-    /// What a lens makes. An attachment is more than a part's default: whoever holds one is not empty.
-    pub(super) fn made(&self, lens: &Lens, put: &Put, old: Option<&Document>) -> Result<Made, PutError> {
-        let made = lens.put(put)?;
-        let holds_more = || old.is_some_and(|old| old.attachments.is_some());
-        Ok(match (made, lens.default_of(put.target)) {
-            (Made::Nothing, Some(default)) if holds_more() => Made::Document(default.clone()),
-            (made, _) => made,
         })
     }
 }

@@ -37,15 +37,18 @@
 //! documents has the same conflict and cannot merge it, and where what older classes make of the result does not fit them or depends on the side
 //! it stands on: then it would lose what only they know.
 //!
+//! A document of another entity that is embedded in one class and referred to in the next ([`Share`](crate::lens::Share)) is an input
+//! beside the leaf: what is embedded newly is *created*, once, and what embeds it *follows*; each in `share.rs`.
+//!
 //! An edit that nobody here authored (an *orphan*: a device restored only its newest class) is carried from its newest holder.
 //! Where `_revs_limit` has cut paths, absence proves nothing: an edit that both sides have vouches for what stood before it, and
 //! the last edit of each other document is written again before it can fall off.
 //!
 //! # What is proven, and how far
 //!
-//! The tests generate histories over a model of CouchDB's revision trees and shrink those that fail, for four apps: one whose
-//! schema split a document (the todo app of `schemas/`), one whose schema merged two, and both with a part that need not exist.
-//! 10,000 histories of each kind were run (`PROPTEST_CASES=10000 cargo test --lib reconcile`; 256 by default):
+//! The tests generate histories over a model of CouchDB's revision trees and shrink those that fail, for five apps: one whose
+//! schema split a document (the todo app of `schemas/`), one whose schema merged two, both with a part that need not exist, and one whose schema
+//! shares a document. 10,000 histories of each kind were run (`PROPTEST_CASES=10000 cargo test --lib reconcile`; 256 by default), 2,000 of the last:
 //!
 //! * edits made one after another, in any mix of versions, never conflict, and all versions agree after each;
 //! * so too while histories are stemmed and compacted, for clients that keep up;
@@ -56,6 +59,9 @@
 //! * concurrent edits are a conflict in every version with the same winner, and resolving it in any version, by any client, resolves
 //!   it in all;
 //! * whatever part of a fan-out arrives, looking again loses nothing and ends in agreement; a second look finds nothing.
+//!
+//! Of shared documents further: older versions' copies, however old, change no reference and create nothing, as long as the revision that their
+//! author saw is known.
 //!
 //! All of them were run with merging on, off, and on for one of two masters (3,000 histories of each kind), and beside them
 //! (`PROPTEST_CASES=3000 cargo test --lib reconcile::tests::merging`):
@@ -90,6 +96,7 @@ mod merge;
 mod origin;
 pub mod revision;
 mod settle;
+mod share;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -103,6 +110,7 @@ use crate::{
 pub use entity::{Body, Entity, Member};
 use origin::Origins;
 use revision::{EditId, Kind};
+pub use share::references;
 
 /// A revision that is missing, to be written with `new_edits: false`.
 #[derive(Clone, Debug)]
@@ -124,6 +132,15 @@ pub struct Want {
     pub rev: Rev,
 }
 
+/// A document of another entity that must be read: put it among those that are shared and reconcile again, instead of writing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Need {
+    /// Its class.
+    pub class: ClassId,
+    /// Its id.
+    pub id: String,
+}
+
 /// An edit that a lens could not carry, or not into a document that fits its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -140,6 +157,8 @@ pub struct Outcome {
     pub writes: Vec<Write>,
     /// Bodies to read first: put them into the entity and reconcile again, instead of writing.
     pub wants: HashSet<Want>,
+    /// Shared documents to read first, likewise.
+    pub needs: HashSet<Need>,
     /// Edits that no lens could carry; everything else was carried.
     pub refusals: Vec<Refusal>,
     /// A document that a lens needs does not exist yet.
@@ -174,10 +193,14 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
         outcome: Outcome::default(),
     };
     for _ in 0..ROUNDS {
+        if work.ask_for_shared() {
+            return work.outcome;
+        }
         // A document is tidied only when every edit that can reach it has.
         let moved = work.carry()
             || work.outcome.wants.is_empty()
-                && (work.drop_behind() | work.drop_rejected() | work.drop_ended() | work.align() || work.merge());
+                && (work.drop_behind() | work.drop_rejected() | work.drop_ended() | work.align() | work.follow()
+                    || work.merge());
         if !moved {
             return work.outcome;
         }
@@ -203,18 +226,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Writes a revision, unless it is there already.
     fn emit(&mut self, member: usize, path: Vec<Rev>, body: Option<Arc<Document>>) -> bool {
-        let member = &mut self.entity.members[member];
-        let stored = body.clone().map_or(Body::Tombstone, Body::Live);
-        if path.first().is_none_or(|rev| member.tree.find(rev).is_some()) {
-            return false;
-        }
-        member.insert(&path, stored, Body::Missing);
-        self.outcome.writes.push(Write {
-            id: member.id.clone(),
-            path,
-            body,
-        });
-        true
+        emit(&mut self.entity.members[member], &mut self.outcome, path, body)
     }
 
     /// Notes what could not be made of a document. Nothing has moved.
@@ -265,6 +277,27 @@ impl Work<'_> {
             attachments: old.and_then(|old| old.attachments.clone()),
             ..Document::default()
         }
+    }
+}
+
+fn emit(member: &mut Member, outcome: &mut Outcome, path: Vec<Rev>, body: Option<Arc<Document>>) -> bool {
+    let stored = body.clone().map_or(Body::Tombstone, Body::Live);
+    if path.first().is_none_or(|rev| member.tree.find(rev).is_some()) {
+        return false;
+    }
+    member.insert(&path, stored, Body::Missing);
+    outcome.writes.push(Write {
+        id: member.id.clone(),
+        path,
+        body,
+    });
+    true
+}
+
+impl Outcome {
+    /// Nothing has to be read first: the writes are all that is missing.
+    pub fn is_complete(&self) -> bool {
+        self.wants.is_empty() && self.needs.is_empty()
     }
 }
 

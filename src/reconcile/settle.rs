@@ -62,6 +62,10 @@ impl Work<'_> {
         let member = &self.entity.members[place];
         let tree = &member.tree;
         let is_derived = |node: NodeId| member.at(node).kind != Kind::Authored;
+        let is_copy = |node: NodeId| {
+            let parent = tree.parent(node).map(|parent| member.at(parent));
+            member.at(node).kind == Kind::Merge && parent.is_none_or(Stored::is_tombstone)
+        };
         let mine = &edits[&leaf];
         let counts = |other: &NodeId| {
             *other != leaf && !(member.at(*other).is_tombstone() && member.at(*other).kind == Kind::Local)
@@ -70,6 +74,10 @@ impl Work<'_> {
             let theirs = &edits[&other];
             // Of two leaves with the same edits the authored one stays, then the higher one, so that all agree on which.
             let yields = (is_derived(leaf), tree.rev(other)) > (is_derived(other), tree.rev(leaf));
+            // Of what was created twice, of copies that differ, one stays, or what was made of it.
+            if is_copy(leaf) && !member.at(other).is_tombstone() {
+                return !is_copy(other) || yields;
+            }
             mine.is_subset(theirs) && (mine.len() < theirs.len() || yields)
         })
     }
@@ -288,19 +296,20 @@ impl Work<'_> {
             sources: &sources,
             old: Some(&old.fields),
         };
-        let fields = match self.made(on.lens, &put, Some(old)) {
-            Ok(Made::Document(fields)) => fields,
-            Ok(Made::NotReady) => {
+        let (fields, looked_at) = match self.made(on.lens, &put, Some(old), None) {
+            Ok((Made::Document(fields), looked_at)) => (fields, looked_at),
+            Ok((Made::NotReady, _)) => {
                 self.outcome.is_waiting = true;
                 return false;
             }
-            Ok(Made::Nothing) => return false,
+            Ok((Made::Nothing, _)) => return false,
             Err(error) => return self.refuse(on.place, error),
         };
         let shown = self.document(on.target, fields, Some(old));
         let revs: Vec<&Rev> = winners
             .iter()
             .filter_map(|(input, winner)| Some(input.tree.rev((*winner)?)))
+            .chain(&looked_at)
             .collect();
         let edit = EditId::made(reason, &member.id, &revs);
         let is_winner = member.tree.winner() == Some(leaf);
@@ -359,14 +368,21 @@ impl Work<'_> {
         missing
     }
 
-    /// The input holds every edit that the target's leaves hold of it, or was not made of it.
+    /// The input holds every edit that the target's leaves hold of it, or was not made of it. Where paths were cut, one that it holds
+    /// vouches for what stands before it.
     fn has_all(&self, input: usize, target: usize, live: &[NodeId]) -> bool {
         let class = self.entity.members[input].class;
         let held = self.entity.members[input].held();
+        let is_cut = self.is_cut(input);
         let target = &self.entity.members[target];
-        let mut edits = live.iter().flat_map(|&leaf| target.edits(leaf));
-        let has = |edit| held.contains(&edit) || self.unmade.contains(&(input, edit));
-        (!held.is_empty() || self.unmade.iter().any(|(part, _)| *part == input))
-            && edits.all(|edit| has(edit) || !self.origins.belongs(edit, class))
+        let has = |edit: &EditId| held.contains(edit) || self.unmade.contains(&(input, *edit));
+        let belongs = |edit: &EditId| self.origins.belongs(*edit, class);
+        let is_known = |leaf: &NodeId| {
+            let edits = target.edits(*leaf);
+            let vouched = edits.iter().rposition(|edit| held.contains(edit) && belongs(edit));
+            let from = vouched.filter(|_| is_cut).map_or(0, |n| n + 1);
+            edits[from..].iter().all(|edit| has(edit) || !belongs(edit))
+        };
+        (!held.is_empty() || self.unmade.iter().any(|(part, _)| *part == input)) && live.iter().all(is_known)
     }
 }

@@ -103,7 +103,7 @@ impl Work<'_> {
         let rev = |node| member.tree.rev(node);
         let (keep, close) = (rev(merge.keep), rev(merge.close));
         let edit = member.merging(merge.keep, merge.close);
-        let sources = [&[close.clone()], &*merge.base].concat();
+        let sources = [std::slice::from_ref(close), &merge.base].concat();
         let mut path = vec![revision::derived(&member.id, edit, Some(keep), &sources, Kind::Merge)];
         path.extend(member.revs(merge.keep));
         let edit = EditId::made("merged", &member.id, &[close]);
@@ -145,7 +145,9 @@ impl Work<'_> {
         let kept = if made.is_on_second { second } else { first };
         let shown = self.entity.members[place].at(keep).body.live()?;
         // What settling shows there may be borrowed from the side that ends.
-        let is_new = [&kept, shown].iter().any(|kept| !kept.fields.same_as(&made.fields));
+        let is_new = [&kept, &self.named(place, shown)]
+            .iter()
+            .any(|kept| !kept.fields.same_as(&made.fields));
         let document = with(made.fields, shown);
         Some(Merge {
             keep,
@@ -211,7 +213,8 @@ impl Work<'_> {
         let told = self.told(place, leaf)?;
         let member = &self.entity.members[place];
         let is_borrowed = member.at(told).kind == Kind::Local;
-        member.at(told).body.live().filter(|_| !is_borrowed).cloned()
+        let body = member.at(told).body.live().filter(|_| !is_borrowed)?;
+        Some(self.named(place, body))
     }
 
     /// None if there is none any more, or if it must be read first.
@@ -220,7 +223,18 @@ impl Work<'_> {
         if matches!(body, Body::Unread) {
             self.want(place, node);
         }
-        body.live().cloned()
+        Some(self.named(place, body.live()?))
+    }
+
+    /// The document with its class in it: the engine's fields are no change of anybody's.
+    fn named(&self, place: usize, document: &Arc<Document>) -> Arc<Document> {
+        let name = &self.registry.class(self.entity.members[place].class).name;
+        let mut named = document.clone();
+        let fields = &mut Arc::make_mut(&mut named).fields;
+        name.fields()
+            .into_iter()
+            .for_each(|(field, value)| fields.set(field, value));
+        named
     }
 
     /// A conflict that shows in several of the finest documents is merged in all of them or in none: an older version has them in one
@@ -281,7 +295,7 @@ impl Work<'_> {
                             sources: &sources,
                             old: Some(&old.fields),
                         };
-                        let Ok(Made::Document(fields)) = self.made(lens, &put, Some(old)) else {
+                        let Ok((Made::Document(fields), _)) = self.made(lens, &put, Some(old), None) else {
                             return false;
                         };
                         let other = self.document(target, fields, Some(old));

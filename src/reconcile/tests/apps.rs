@@ -15,6 +15,8 @@ pub struct App {
     pub lenses: Vec<Lens>,
     /// The documents of the entity, in the order of the registry.
     pub ids: Vec<String>,
+    /// The entity, and those of the documents that it shares with others.
+    pub entities: Vec<(ClassId, &'static str)>,
     /// For each version, the documents it writes; the first is the one that is deleted and re-created.
     writes: [&'static [usize]; 3],
     /// For each version, the documents it sees.
@@ -33,6 +35,8 @@ pub enum Kind {
     SplitOptional,
     /// As `Merge`, and a person need not have an address.
     MergeOptional,
+    /// `{todo@1} <-> {todo@2}`, `{todo@2} <-> {todo@3}`: the last embeds a group on its old side, and refers to it on its new.
+    Share,
 }
 
 /// What an edit is about.
@@ -46,6 +50,9 @@ pub enum Topic {
 impl Topic {
     pub const ALL: [Self; 3] = [Self::Title, Self::Part, Self::Group];
 }
+
+/// The keys of the groups that todos are in, which are their first names.
+pub const GROUPS: [&str; 3] = ["a", "b", "x"];
 
 const MERGED: &str = "
 old: [person@1, address@1]
@@ -65,6 +72,16 @@ new: [person@2, address@1]
 parts: { address@1: { default: {}, empty: delete } }
 steps: [{ move: { field: street, to: address@1 } }]
 ";
+const NAMED: &str = "
+old: todo@1
+new: todo@2
+steps: [{ rename: { from: title, to: name } }]
+";
+const SHARED: &str = "
+old: todo@2
+new: todo@3
+share: [{ field: group, as: groupId, class: group@1, key: [name] }]
+";
 const GROUPED: &str = "
 old: person@2
 new: person@3
@@ -79,8 +96,8 @@ steps:
 ";
 
 pub fn kinds() -> impl Strategy<Value = Kind> {
-    use Kind::{Merge, MergeOptional, Split, SplitOptional};
-    proptest::sample::select(vec![Split, Merge, SplitOptional, MergeOptional])
+    use Kind::{Merge, MergeOptional, Share, Split, SplitOptional};
+    proptest::sample::select(vec![Split, Merge, SplitOptional, MergeOptional, Share])
 }
 
 impl App {
@@ -95,6 +112,13 @@ impl App {
                 ],
                 [&[0], &[1, 3], &[2, 3]],
                 [&[0, 1, 2, 3], &[1, 2, 3], &[2, 3]],
+            ),
+            Kind::Share => Self::load(
+                kind,
+                &["todo@1", "todo@2", "todo@3", "group@1"],
+                [NAMED, SHARED],
+                [&[0], &[1], &[2]],
+                [&[0, 1, 2, 3, 4, 5], &[1, 2, 3, 4, 5], &[2, 3, 4, 5]],
             ),
             Kind::SplitOptional => Self::load(
                 kind,
@@ -128,11 +152,19 @@ impl App {
         });
         let steps = lenses.iter().map(|lens| lens.step().clone()).collect();
         let registry = Registry::new(classes.collect(), steps).unwrap();
-        let ids = registry.entity_ids(ClassId(0), "k").unwrap();
+        let mut entities = vec![(ClassId(0), "k")];
+        if kind == Kind::Share {
+            entities.extend(GROUPS.map(|key| (ClassId(3), key)));
+        }
+        let ids = entities
+            .iter()
+            .flat_map(|(class, key)| registry.entity_ids(*class, key).unwrap());
+        let ids = ids.collect();
         Self {
             registry,
             lenses: lenses.into(),
             ids,
+            entities,
             writes,
             sees,
             kind,
@@ -193,7 +225,7 @@ impl App {
         let part = match self.kind {
             Kind::Split => 3,
             Kind::Merge => 1,
-            Kind::SplitOptional | Kind::MergeOptional => return false,
+            Kind::SplitOptional | Kind::MergeOptional | Kind::Share => return false,
         };
         !db.0.contains_key(&self.ids[part])
     }
@@ -232,7 +264,7 @@ impl App {
     /// One field changed, by choice: an odd one changes the title.
     pub fn edited(&self, version: usize, shown: Option<Value>, choice: u8, title: String) -> Value {
         let title_field = match (self.kind, version) {
-            (Kind::Merge | Kind::MergeOptional, 3) => "name",
+            (Kind::Merge | Kind::MergeOptional, 3) | (Kind::Share, 2 | 3) => "name",
             _ => "title",
         };
         // The version whose document holds the street.
@@ -242,12 +274,19 @@ impl App {
         );
         let mut body = shown.unwrap_or_else(|| match (self.kind, version) {
             (Kind::Split, 1) => json!({"isDone": false}),
+            (Kind::Share, 1 | 2) => json!({"group": {"name": "a", "color": "red"}}),
+            (Kind::Share, _) => json!({"groupId": "a"}),
             (_, 3) => json!({"group": "x"}),
             _ => json!({}),
         });
         let letter = ["x", "y", "z"][usize::from(choice) % 3];
         match (self.kind, version, choice % 2) {
             (Kind::Split, 1, 0) => body["isDone"] = json!(body["isDone"] != true),
+            (Kind::Share, 1 | 2, 0) if choice.is_multiple_of(4) => {
+                body["group"] = json!({"name": GROUPS[usize::from(choice / 4) % 3], "color": "red"});
+            }
+            (Kind::Share, 3, 0) => body["groupId"] = json!(GROUPS[usize::from(choice) % 3]),
+            (Kind::Share, _, 0) => body["note"] = json!(letter),
             (_, _, 0) if is_whole => match (body.as_object_mut(), self.is_optional() && choice.is_multiple_of(10)) {
                 (Some(fields), true) => drop(fields.remove("street")),
                 _ => body["street"] = json!(letter),
@@ -270,6 +309,22 @@ impl App {
                     prop_assert_eq!(todo["isDone"] == true, status["status"] == "done", "{:#?}", db);
                 }
             }
+            Kind::Share => {
+                prop_assert_eq!(field(0, "title"), field(1, "name"), "{:#?}", db);
+                prop_assert_eq!(field(1, "name"), field(2, "name"), "{:#?}", db);
+                prop_assert_eq!(field(0, "group"), field(1, "group"), "{:#?}", db);
+                let group = |todo: &Value| {
+                    let place = GROUPS.iter().position(|key| todo["groupId"] == **key)?;
+                    let mut group = shown[3 + place].clone()?;
+                    let fields = group.as_object_mut()?;
+                    fields.remove("schema");
+                    fields.remove("version");
+                    Some(group)
+                };
+                let referred = shown[2].as_ref().and_then(group);
+                let embedded = field(1, "group").filter(|group| !group.is_null());
+                prop_assert_eq!(referred, embedded, "{:#?}", db);
+            }
             Kind::SplitOptional => {
                 prop_assert_eq!(field(0, "title"), field(1, "title"), "{:#?}", db);
                 prop_assert_eq!(field(1, "title"), field(2, "title"), "{:#?}", db);
@@ -286,6 +341,12 @@ impl App {
             }
         }
         Ok(())
+    }
+
+    /// What a group is from now on, by choice.
+    pub fn group_body(&self, choice: u8) -> Value {
+        let of = |values: [&str; 3], choice: u8| values[usize::from(choice) % 3].to_owned();
+        json!({"name": of(GROUPS, choice), "color": of(["red", "green", "blue"], choice / 3)})
     }
 
     /// Of a part in conflict a merged document may hold one side only, the other having met a deletion.

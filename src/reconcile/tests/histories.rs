@@ -4,7 +4,7 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::Value;
 
 use super::{
-    apps::{self, App, kinds},
+    apps::{self, App, GROUPS, kinds},
     couch_model::Db,
 };
 use crate::{
@@ -81,10 +81,27 @@ impl World {
     }
 
     /// One field at a time, as people edit.
-    fn edit(&mut self, client: usize, choice: u8) {
+    pub(super) fn edit(&mut self, client: usize, choice: u8) {
         let version = self.clients[client].version;
         let main = self.app.main(version).to_owned();
         let shown = self.clients[client].db.shown(&main);
+        if self.app.entities.len() > 1 && version == 3 {
+            let group = self.app.ids[3 + usize::from(choice) % 3].clone();
+            let is_there = self.clients[client].db.shown(&group).is_some();
+            if is_there && (16..90).contains(&choice) {
+                return self.author(client, &group, Some(self.app.group_body(choice / 3)));
+            }
+            if is_there && choice < 4 {
+                return self.author(client, &group, None);
+            }
+            // Whoever refers to a group has it.
+            for (n, key) in GROUPS.iter().enumerate() {
+                let group = self.app.ids[3 + n].clone();
+                if self.clients[client].db.tree(&group).parent.is_empty() {
+                    self.author(client, &group, Some(serde_json::json!({"name": key})));
+                }
+            }
+        }
         if let Some(part) = self.app.part(version).map(str::to_owned) {
             let is_optional = self.app.is_optional();
             if self.clients[client].db.shown(&part).is_none() && !is_optional {
@@ -360,6 +377,8 @@ proptest! {
     ) {
         let mut world = World::new(kind, merging, 1, &[1, 2, 3, a, b]);
         world.turn(0, 1);
+        // Groups are there, so that nobody makes them twice: of these conflicts each document has its own.
+        world.turn(2, 201);
         for [who, what, _] in before {
             world.turn(pick(who, 3), what.clamp(8, 235));
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    apps::{App, Kind, Topic, kinds},
+    apps::{App, Kind, Topic},
     couch_model::Db,
     histories::{World, acts, pick},
 };
@@ -42,6 +42,11 @@ impl World {
         };
         self.author(client, &id, Some(body));
     }
+}
+
+/// Those in which each topic is written down in one document.
+fn kinds() -> impl Strategy<Value = Kind> {
+    super::apps::kinds().prop_filter("groups of several todos", |kind| *kind != Kind::Share)
 }
 
 fn versions() -> impl Strategy<Value = [usize; 3]> {

@@ -7,3 +7,4 @@ mod histories;
 mod large;
 mod merging;
 mod odd;
+mod sharing;
