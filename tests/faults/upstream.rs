@@ -115,7 +115,7 @@ impl Fault {
             StatusCode::TOO_MANY_REQUESTS,
             StatusCode::PAYLOAD_TOO_LARGE,
         ];
-        match rng.u8(..if is_batch { 12 } else { 10 }) {
+        match rng.u8(..if is_batch { 20 } else { 10 }) {
             0 => Self::Unreachable,
             1 => Self::CutRequest,
             2 | 3 => Self::Refused(refused[rng.usize(..4)]),

@@ -26,7 +26,7 @@ use crate::{
 /// How long a healed world may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const STEPS: usize = 40;
+const STEPS: usize = 60;
 const PROXIES: usize = 3;
 const DEVICES: usize = 6;
 
@@ -74,10 +74,13 @@ impl World {
     /// Runs one to its end; answers what was done to it, and what is wrong.
     pub async fn run(seed: u64) -> (Counts, Vec<String>) {
         let mut world = Self::new(seed).await;
+        let begun = Instant::now();
         for _ in 0..STEPS {
             world.step().await;
         }
+        let stepped = begun.elapsed();
         let findings = world.heal().await;
+        eprintln!("world {seed}: {stepped:?} and {:?}", begun.elapsed() - stepped);
         (world.end().await, findings)
     }
 
@@ -112,11 +115,12 @@ impl World {
 
     async fn node(&mut self) -> Node {
         let faulty = Faulty::new(self.upstream.clone(), self.rng.u64(..));
+        faulty.weather([0, 5, 10, 20][self.rng.usize(..4)]);
         self.stage.upstream.service = faulty.service();
         let (asking, follower) = self
             .stage
             .proxy_that_follows(|settings| {
-                settings.sweep = Duration::from_millis(50);
+                settings.sweep = Duration::from_millis(200);
                 settings.pauses.longest = Duration::from_millis(50);
             })
             .await;
