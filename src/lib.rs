@@ -7,6 +7,7 @@
 pub mod config;
 pub mod couch;
 pub mod fanout;
+pub mod follower;
 pub mod lens;
 pub mod lint;
 pub mod proxy;

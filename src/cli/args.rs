@@ -113,20 +113,56 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// Bring everything that a database holds in step, once.
+    /// Bring everything that databases hold in step, now and as fast as it goes.
     ///
-    /// The proxy carries what is written through it. This carries the rest: documents that were there before the proxy,
-    /// what was written past it, what a crash left undone. Running it twice, or beside proxies, does no harm.
+    /// Proxies carry what is written through them, and follow the databases to make up for the rest: what was there before, what was
+    /// written past them, what a crash left undone, new and changed classes (`follower` in the configuration). This does so
+    /// without waiting, and where nobody follows. What is interrupted goes on where it was when it is called again, and so does a
+    /// proxy that follows. Running it twice, or beside proxies, does no harm.
     #[command(
-        after_long_help = "Exit codes: 0 done, 64 the configuration or the command line is wrong, 69 the database is not to be had."
+        after_long_help = "Exit codes: 0 done, 64 the configuration or the command line is wrong, 69 a database is not to be had."
     )]
-    Reconcile {
-        /// The databases.
-        #[arg(required = true, value_name = "DATABASE")]
-        databases: Vec<String>,
+    Backfill {
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         options: Options,
     },
+    /// Say how far databases have been followed, and what could not be brought in step.
+    ///
+    /// For each database: the changes that nobody has read yet; classes that are new or have changed, and how far their documents
+    /// have been made up for; entities that are parked, and those that cannot be read or written at all.
+    ///
+    /// With --entities every entity is read, a page at a time, which takes about as long as a backfill with nothing to do. Then it
+    /// says, too, of how many a document is in conflict (more than one of its leaves is live, in whichever version), how many wait for a
+    /// document that a lens needs, how many have an edit that no lens can carry, and how many lack a revision.
+    #[command(
+        after_long_help = "Exit codes: 0 done, 64 the configuration or the command line is wrong, 69 a database is not to be had."
+    )]
+    Status {
+        #[command(flatten)]
+        which: Which,
+        /// For people, or one JSON object a line for tools.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+        /// Read every entity.
+        #[arg(long)]
+        entities: bool,
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+/// Which databases.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// The databases.
+    #[arg(value_name = "DATABASE")]
+    pub databases: Vec<String>,
+    /// Every database that `databases` in the configuration names.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// How problems are told.
@@ -144,7 +180,8 @@ impl Command {
         match self {
             Self::Serve(options)
             | Self::Check { options, .. }
-            | Self::Reconcile { options, .. }
+            | Self::Backfill { options, .. }
+            | Self::Status { options, .. }
             | Self::Test { options, .. }
             | Self::Transform { options, .. }
             | Self::NewVersion { options, .. } => options,

@@ -1,12 +1,13 @@
 //! The commands, their options and their exit codes.
 
 mod args;
+mod backfill;
 mod check;
 mod log;
 mod new_version;
-mod reconcile;
 mod screen;
 mod serve;
+mod status;
 mod test;
 mod transform;
 
@@ -93,7 +94,13 @@ pub fn run() -> ExitCode {
             transform::run(&overrides, &from, to.as_ref(), existing.as_deref())
         }
         args::Command::NewVersion { schema, app, .. } => new_version::run(&overrides, &schema, app.as_deref()),
-        args::Command::Reconcile { databases, .. } => reconcile::run(&overrides, &databases),
+        args::Command::Backfill { which, .. } => backfill::run(&overrides, which),
+        args::Command::Status {
+            which,
+            format,
+            entities,
+            ..
+        } => status::run(&overrides, which, format, entities),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use chesterfield::{
     config::{Config, LogFormat, Overrides, Problem, UpstreamConfig},
     fanout::FanOut,
+    follower::Follower,
     proxy::{self, Proxy, validate::Validating, writes::FanningOut},
     upstream::{Upstream, body, embedded::Embedded},
 };
@@ -65,7 +66,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         config.schemas.registry.clone(),
         config.schemas.lenses.clone().into(),
     );
-    let fanning_out = Arc::new(FanningOut::new(upstream.clone(), fan_out, config.limits));
+    let fanning_out = Arc::new(FanningOut::new(upstream.clone(), fan_out.clone(), config.limits));
     let writes = Validating::before(fanning_out.clone(), config.judge(), config.limits.held);
     let proxy = Proxy::new(config.proxy.clone(), upstream.clone(), writes);
     let proxy = proxy.map_err(|error| Failure::Internal(error.to_string()))?;
@@ -86,8 +87,19 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         }
         LogFormat::Json => tracing::info!(%address, upstream = name, apps = %config.schemas.apps, "listening"),
     }
+    let follower = config.follower.clone().map(|mut settings| {
+        if matches!(config.upstream, UpstreamConfig::Embedded(_)) {
+            // Its files are this process's alone.
+            settings.lease = None;
+        }
+        let fingerprints = &config.schemas.fingerprints;
+        Follower::start(fan_out, fingerprints, settings, stop.clone())
+    });
     proxy::serve(listener, Arc::new(proxy), stop).await;
     fanning_out.finish().await;
+    if let Some(follower) = follower {
+        follower.ended().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

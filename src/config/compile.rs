@@ -67,6 +67,8 @@ pub(super) fn load(overrides: &Overrides) -> (Option<Config>, Problems) {
     let retirement = settings.retirement(&app_version.retired.unwrap_or_default());
     let cors = settings.cors(file.cors.unwrap_or_default());
     let changes = settings.changes(file.changes.as_deref());
+    let followed = patterns.clone().unwrap_or_default();
+    let follower = settings.follower(file.follower, followed, &databases, timeouts.proxy.drain);
     let config = match (
         listen,
         upstream,
@@ -108,6 +110,7 @@ pub(super) fn load(overrides: &Overrides) -> (Option<Config>, Problems) {
             databases,
             limits,
             validate,
+            follower,
             log,
             metrics,
             schemas_folder,
@@ -232,7 +235,7 @@ impl Settings<'_> {
         }
     }
 
-    fn duration(&mut self, at: &str, text: Option<&str>, default: Duration) -> Duration {
+    pub(super) fn duration(&mut self, at: &str, text: Option<&str>, default: Duration) -> Duration {
         let Some(text) = text else { return default };
         parse_duration(text).unwrap_or_else(|| {
             let mend = "write a number above zero and its unit, as in `500ms`, `10s`, `5m` or `1h`";

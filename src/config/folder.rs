@@ -6,8 +6,12 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::{problem::Report, read::Form};
+use super::{
+    problem::Report,
+    read::{Form, Read},
+};
 use crate::schema::Flaw;
 
 /// A file that was found.
@@ -19,23 +23,29 @@ pub(super) struct Source<T> {
     pub(super) stem: String,
     /// What was understood of it; none if that is too little.
     pub(super) value: Option<T>,
+    /// What is written, whatever of it was understood; null if that is nothing.
+    pub(super) written: Value,
     /// Its form has flaws, which are told.
     pub(super) is_flawed: bool,
 }
 
 /// Reads one file.
 pub(super) fn read_file<T: DeserializeOwned>(path: &Path, form: Form, report: &mut Report) -> Option<T> {
+    read(path, form, report).value
+}
+
+fn read<T: DeserializeOwned>(path: &Path, form: Form, report: &mut Report) -> Read<T> {
     let file = path.display();
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
             report.add(file, unreadable(&error, "make it readable, or name another one"));
-            return None;
+            return Read::default();
         }
     };
-    let read = form.read(&text);
-    read.flaws.into_iter().for_each(|flaw| report.add(&file, flaw));
-    read.value
+    let mut read = form.read(&text);
+    read.flaws.drain(..).for_each(|flaw| report.add(&file, flaw));
+    read
 }
 
 /// Reads every file of a folder, in the order of their names. A folder that is not there has none. `beside`: the extensions of what
@@ -70,12 +80,13 @@ pub(super) fn read_files<T: DeserializeOwned>(
         }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let told = report.unreadable();
-        let value = read_file(&path, form, report);
+        let Read { value, written, .. } = read(&path, form, report);
         let is_flawed = report.unreadable() > told;
         sources.push(Source {
             file,
             stem,
             value,
+            written,
             is_flawed,
         });
     }

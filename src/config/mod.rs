@@ -5,6 +5,7 @@ mod clients;
 mod compile;
 mod earlier;
 mod folder;
+mod following;
 mod manifests;
 mod next;
 mod problem;
@@ -18,6 +19,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
+    follower,
     proxy::{
         self,
         validate::{Judge, Validate},
@@ -51,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// What becomes of documents that do not fit their class, in the order of the registry's classes.
     pub validate: Vec<Validate>,
+    /// How databases are followed; none if they are not.
+    pub follower: Option<follower::Settings>,
     /// What is logged, and how.
     pub log: Log,
     /// Where Prometheus fetches metrics.

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 use crate::schema::Scope;
@@ -27,6 +27,7 @@ pub(super) struct ConfigFile {
     pub(super) limits: Option<LimitsFile>,
     pub(super) cors: Option<CorsFile>,
     pub(super) validate: Option<ByPattern>,
+    pub(super) follower: Option<FollowerFile>,
 }
 
 /// How clients say which version of which app they are.
@@ -157,4 +158,49 @@ pub(super) struct LimitsFile {
 pub(super) struct ScriptLimitsFile {
     pub(super) time: Option<String>,
     pub(super) memory: Option<String>,
+}
+
+/// Whether there is a follower, or how it is to be.
+#[derive(Debug)]
+pub(super) enum FollowerFile {
+    Word(String),
+    Options(FollowerOptions),
+}
+
+/// How databases are followed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct FollowerOptions {
+    pub(super) sweep: Option<String>,
+    pub(super) pause: Option<String>,
+    pub(super) databases: Option<usize>,
+    pub(super) backfill_rate: Option<u32>,
+    pub(super) lease: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for FollowerFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = FollowerFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`on`, `off` or options")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<FollowerFile, E> {
+                Ok(FollowerFile::Word(text.to_owned()))
+            }
+
+            fn visit_bool<E>(self, is_on: bool) -> Result<FollowerFile, E> {
+                Ok(FollowerFile::Word(Word::from(is_on).0))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FollowerFile, A::Error> {
+                let options = FollowerOptions::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(FollowerFile::Options(options))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }

@@ -14,8 +14,20 @@ type Pointer = Vec<String>;
 pub(super) struct Read<T> {
     /// Without what does not fit; none if too little is left.
     pub(super) value: Option<T>,
+    /// All of it; null if it does not parse.
+    pub(super) written: Value,
     /// All that does not fit.
     pub(super) flaws: Vec<Flaw>,
+}
+
+impl<T> Default for Read<T> {
+    fn default() -> Self {
+        Self {
+            value: None,
+            written: Value::Null,
+            flaws: Vec::new(),
+        }
+    }
 }
 
 /// What a file holds.
@@ -50,8 +62,8 @@ impl Form {
         match value {
             Ok(value) => fit(value),
             Err(flaw) => Read {
-                value: None,
                 flaws: vec![flaw],
+                ..Read::default()
             },
         }
     }
@@ -62,13 +74,14 @@ fn fit<T: DeserializeOwned>(mut value: Value) -> Read<T> {
     if value.is_null() {
         value = Value::Object(serde_json::Map::new());
     }
+    let written = value.clone();
     let mut flaws = Vec::new();
     let mut taken: Vec<Pointer> = Vec::new();
     loop {
         let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
             Ok(value) => {
                 let value = Some(value);
-                return Read { value, flaws };
+                return Read { value, written, flaws };
             }
             Err(error) => error,
         };
@@ -85,7 +98,11 @@ fn fit<T: DeserializeOwned>(mut value: Value) -> Read<T> {
         }
         while !remove(&mut value, &at) {
             if at.pop().is_none() {
-                return Read { value: None, flaws };
+                return Read {
+                    value: None,
+                    written,
+                    flaws,
+                };
             }
         }
         taken.push(original(&at, &taken));

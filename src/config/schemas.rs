@@ -15,7 +15,9 @@ use crate::{
     lens::{Lens, LensFile},
     lint,
     rehearsal::{Scenario, ScenarioFile},
-    schema::{Apps, Class, ClassId, ClassName, Flaw, IdPattern, Place, Registry, Rule, Scope, Step, pattern},
+    schema::{
+        Apps, Class, ClassId, ClassName, Fingerprints, Flaw, IdPattern, Place, Registry, Rule, Scope, Step, pattern,
+    },
     script::{self, Script},
 };
 
@@ -30,6 +32,8 @@ pub struct Schemas {
     pub apps: Apps,
     /// The tests of `tests/*.yaml`, each with its file.
     pub scenarios: Vec<(String, Scenario)>,
+    /// What tells whether a class, or how it is tied to others, has changed.
+    pub fingerprints: Fingerprints,
     /// Where classes and lenses were read.
     pub files: Files,
 }
@@ -63,6 +67,14 @@ pub(super) struct Declared {
     pub(super) is_stand_in: bool,
 }
 
+/// A lens and the file it is from.
+struct Tied {
+    file: String,
+    lens: Lens,
+    /// What decides what it does: the file without its examples, and its scripts.
+    written: String,
+}
+
 /// Reads and compiles `classes/*.json`, `lenses/*.yaml`, `apps/*.json` and `tests/*.yaml`. None if any of it cannot be read or
 /// understood. `scope` counts for apps that do not say, `limits` for each script.
 pub(super) fn load(root: &Path, scope: Scope, limits: script::Limits, report: &mut Report) -> Option<Schemas> {
@@ -89,8 +101,10 @@ pub(super) fn load(root: &Path, scope: Scope, limits: script::Limits, report: &m
     let scenarios = scenarios(root, &classes, report);
     let registry = registry.filter(|_| report.unreadable() == told)?;
     let apps = manifests::filtered(manifests, &registry, scope)?;
-    let (lens_files, lenses) = lenses.into_iter().unzip();
+    let written: Vec<String> = lenses.iter().map(|lens| lens.written.clone()).collect();
+    let (lens_files, lenses) = lenses.into_iter().map(|Tied { file, lens, .. }| (file, lens)).unzip();
     let schemas = Schemas {
+        fingerprints: Fingerprints::new(&registry, &written),
         registry,
         lenses,
         apps,
@@ -239,12 +253,16 @@ pub(super) fn is_named<T>(source: &Source<T>, name: &str, extension: &str, repor
     }
 }
 
-fn lenses(root: &Path, classes: &[Declared], limits: script::Limits, report: &mut Report) -> Vec<(String, Lens)> {
+fn lenses(root: &Path, classes: &[Declared], limits: script::Limits, report: &mut Report) -> Vec<Tied> {
     let mut lenses = Vec::new();
     for source in folder::read_files::<LensFile>(&root.join("lenses"), Form::Yaml, &["js", "mjs"], report) {
         let Some(file) = source.value.filter(|_| !source.is_flawed) else {
             continue;
         };
+        let mut written = source.written;
+        // They change nothing of what it does.
+        written.as_object_mut().map(|members| members.shift_remove("examples"));
+        let mut written = written.to_string();
         let script = match &file.script {
             Some(path) => match script(root, &source.file, path, limits, report) {
                 Some(script) => Some(script),
@@ -252,10 +270,15 @@ fn lenses(root: &Path, classes: &[Declared], limits: script::Limits, report: &mu
             },
             None => None,
         };
+        written.extend(script.iter().flat_map(Script::modules));
         let flaws = match file.compile_with(&|name| look_up(classes, name), script) {
             Ok(lens) => {
                 let flaws = lens.run_examples();
-                lenses.push((source.file.clone(), lens));
+                lenses.push(Tied {
+                    file: source.file.clone(),
+                    lens,
+                    written,
+                });
                 flaws
             }
             Err(flaws) => flaws,
@@ -310,8 +333,8 @@ fn scenarios(root: &Path, classes: &[Declared], report: &mut Report) -> Vec<(Str
     scenarios
 }
 
-fn registry(classes: &[Declared], lenses: &[(String, Lens)], report: &mut Report) -> Option<Arc<Registry>> {
-    let steps: Vec<Step> = lenses.iter().map(|(_, lens)| lens.step().clone()).collect();
+fn registry(classes: &[Declared], lenses: &[Tied], report: &mut Report) -> Option<Arc<Registry>> {
+    let steps: Vec<Step> = lenses.iter().map(|tied| tied.lens.step().clone()).collect();
     let of_classes = classes.iter().map(|declared| declared.class.clone());
     match Registry::new(of_classes.collect(), steps) {
         Ok(registry) => Some(Arc::new(registry)),
@@ -319,7 +342,7 @@ fn registry(classes: &[Declared], lenses: &[(String, Lens)], report: &mut Report
             for (place, flaw) in flaws {
                 let file = match place {
                     Place::Class(class) => &classes[class.0].file,
-                    Place::Step(n) => &lenses[n].0,
+                    Place::Step(n) => &lenses[n].file,
                 };
                 report.add(file, flaw);
             }

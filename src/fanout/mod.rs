@@ -1,12 +1,15 @@
 //! The fan-out: reads entities from an upstream, reconciles them, and writes what is missing.
 //!
-//! Everything here is done with the service account, and nothing is kept between two calls: whoever looks at an entity
-//! sees what it lacks.
+//! Everything here is done with the service account, and nothing has to be kept between two calls: whoever looks at an entity
+//! sees what it lacks. What is remembered ([`Recent`]) saves looks.
 
+mod batch;
 mod entities;
 mod in_flight;
+mod missed;
+mod recent;
 mod store;
-mod sweep;
+mod survey;
 
 use std::sync::Arc;
 
@@ -19,6 +22,9 @@ use crate::{
 };
 pub use entities::AT_ONCE;
 pub use in_flight::{InFlight, Stay};
+pub use missed::Missed;
+pub use recent::Recent;
+pub use survey::Survey;
 
 /// Reconciles entities of any database of one upstream.
 #[derive(Clone)]
@@ -26,6 +32,9 @@ pub struct FanOut {
     upstream: Upstream,
     registry: Arc<Registry>,
     lenses: Arc<[Lens]>,
+    in_flight: InFlight,
+    recent: Recent,
+    missed: Missed,
 }
 
 /// Names an entity in its database.
@@ -47,6 +56,8 @@ pub struct Report {
     pub stuck: usize,
     /// Entities that wait for a document.
     pub waiting: usize,
+    /// Entities that could not be read or written at all.
+    pub failed: usize,
 }
 
 /// Rounds of reading bodies of inner revisions: each lets the derivation go at least one class further.
@@ -62,7 +73,35 @@ impl FanOut {
             upstream,
             registry,
             lenses,
+            in_flight: InFlight::default(),
+            recent: Recent::default(),
+            missed: Missed::default(),
         }
+    }
+
+    /// Who is at work on which entities; clones of a fan-out share it.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// What was brought in step of late, by any clone.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// Where a fan-out of any clone has failed.
+    pub fn missed(&self) -> &Missed {
+        &self.missed
+    }
+
+    /// The upstream that entities are read from and written to.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// The classes and how lenses tie them.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// The entity a document belongs to; none if no lens ties its class to another.
@@ -73,6 +112,11 @@ impl FanOut {
             key: key.to_owned(),
         };
         self.blank(&entity).map(|_| entity)
+    }
+
+    /// The id of one of an entity's documents, whether it exists or not.
+    pub fn any_id(&self, entity: &EntityKey) -> String {
+        self.registry.class(entity.first).pattern.id(&entity.key)
     }
 
     fn blank(&self, entity: &EntityKey) -> Option<Entity> {
@@ -105,12 +149,16 @@ impl FanOut {
     pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Report, Error> {
         let mut report = Report::default();
         let mut writes: Vec<Write> = Vec::new();
+        let mut settled = Vec::new();
         for round in 0..ROUNDS {
             let mut unread = Vec::new();
             for (n, entity) in entities.into_iter().enumerate() {
                 let outcome = reconcile(&self.registry, &self.lenses, &mut entity.clone());
                 if outcome.wants.is_empty() || round + 1 == ROUNDS {
                     report.count(db, &outcome);
+                    if outcome.refusals.is_empty() {
+                        settled.extend(self.authored(db, &entity));
+                    }
                     writes.extend(outcome.writes);
                 } else {
                     unread.push((entity, outcome.wants));
@@ -128,32 +176,20 @@ impl FanOut {
         let refused = store::write(&self.upstream, db, writes).await?;
         report.refused = refused;
         report.written = count - refused;
+        if refused == 0 {
+            self.recent.note(settled);
+        }
         metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
         metrics::counter!("chesterfield_refused_revisions_total").increment(refused as u64);
         Ok(report)
     }
 
-    /// Reads entities and writes whatever is missing, as many at a time as their size allows: what is held does not grow with
-    /// their number.
-    pub async fn reconcile(&self, db: &str, keys: &[EntityKey]) -> Result<Report, Error> {
-        let mut report = Report::default();
-        let mut at_once = AT_ONCE;
-        let mut rest = keys;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(at_once.min(rest.len()));
-            let (entities, length) = match self.read_measured(db, now, entities::BUDGET).await {
-                Err(Error::TooLong { .. }) if now.len() > 1 => {
-                    at_once = now.len() / 2;
-                    continue;
-                }
-                read => read?,
-            };
-            report += self.bring_in_step(db, entities).await?;
-            // What comes next is likely to be as large.
-            at_once = (now.len() * entities::BUDGET / length.max(1)).clamp(1, AT_ONCE);
-            rest = later;
-        }
-        Ok(report)
+    /// The names of an entity's leaves that are carried, for [`Recent`].
+    fn authored<'a>(&'a self, db: &'a str, entity: &'a Entity) -> impl Iterator<Item = u64> + 'a {
+        entity.members.iter().flat_map(move |member| {
+            let leaves = member.tree.leaves().filter(|&leaf| member.at(leaf).kind.is_carried());
+            leaves.map(move |leaf| self.recent.name(db, &member.id, member.tree.rev(leaf)))
+        })
     }
 }
 
@@ -182,6 +218,7 @@ impl std::ops::AddAssign for Report {
         self.refused += other.refused;
         self.stuck += other.stuck;
         self.waiting += other.waiting;
+        self.failed += other.failed;
     }
 }
 

@@ -2,6 +2,8 @@
 
 use regex::Regex;
 
+use crate::upstream::account::DATABASE;
+
 /// Glob patterns: `*` stands for any text, `?` for one character.
 #[derive(Clone, Debug, Default)]
 pub struct Databases(Option<Regex>);
@@ -27,9 +29,10 @@ impl Databases {
     }
 
     /// Whether this one is among them. CouchDB's own never are: those of a server, and `any/_users`, `any/_replicator`
-    /// (`couch_db:is_system_db_name`).
+    /// (`couch_db:is_system_db_name`); nor is the proxies' own.
     pub fn contains(&self, db: &str) -> bool {
-        let is_system = db.starts_with('_') || db.ends_with("/_users") || db.ends_with("/_replicator");
+        let is_system =
+            db.starts_with('_') || db.ends_with("/_users") || db.ends_with("/_replicator") || db == DATABASE;
         !db.is_empty() && !is_system && self.0.as_ref().is_some_and(|regex| regex.is_match(db))
     }
 }
@@ -50,7 +53,7 @@ mod tests {
         assert!(!Databases::default().contains("todo"));
         let all = Databases::new(["*"]).unwrap();
         assert!(all.contains("anything"));
-        for name in ["", "_users", "mine/_users", "mine/_replicator"] {
+        for name in ["", "_users", "mine/_users", "mine/_replicator", "chesterfield"] {
             assert!(!all.contains(name), "{name}");
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod class;
 pub mod filter;
+pub mod fingerprint;
 pub mod flaw;
 pub mod lifecycle;
 pub mod manifest;
@@ -13,6 +14,7 @@ pub mod validator;
 
 pub use class::{CLASS_FIELDS, Class, ClassId, ClassName, InvalidClassName, bare};
 pub use filter::Filter;
+pub use fingerprint::Fingerprints;
 pub use flaw::{Flaw, Rule, Severity};
 pub use lifecycle::{InvalidMoment, Moment};
 pub use manifest::{AppManifest, AppVersion, Apps, Manifest, Newer, Scope, VersionError};

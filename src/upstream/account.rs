@@ -203,6 +203,9 @@ pub async fn ensure_database(upstream: &Upstream) -> Result<(), Error> {
         StatusCode::ACCEPTED,
         StatusCode::PRECONDITION_FAILED,
     ])?;
+    // Leases are written again and again, and nobody replicates them. A server that cannot do without old revisions keeps them.
+    let revs = Ask::new(Method::PUT, "_revs_limit", format!("{at}/_revs_limit")).with("20");
+    revs.send(upstream).await?;
     let admins = r#"{"admins":{"names":[],"roles":["_admin"]},"members":{"names":[],"roles":["_admin"]}}"#;
     let closed = Ask::new(Method::PUT, "_security", format!("{at}/_security")).with(admins);
     closed.send(upstream).await?.expect(&[StatusCode::OK])?;

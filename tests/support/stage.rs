@@ -8,14 +8,16 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use chesterfield::{
     config::{Config, Given, Overrides, Schemas},
     fanout::FanOut,
+    follower::{self, Follower},
     proxy::{
-        self, Passing, Proxy, Settings, Writes,
+        self, Databases, Passing, Proxy, Settings, Writes,
         validate::{Validate, Validating},
         writes::{FanningOut, Limits},
     },
@@ -32,12 +34,17 @@ use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+/// Far longer than anything here takes: a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A database with a name of its own.
 pub struct Stage {
     pub upstream: Upstream,
     pub db: String,
     direct: Server,
     servers: Vec<Server>,
+    followers: CancellationToken,
+    kept: Vec<CancellationToken>,
     config: Config,
 }
 
@@ -70,6 +77,22 @@ pub struct Asking {
 
 static NAMES: AtomicUsize = AtomicUsize::new(0);
 
+/// The repository's configuration, with these schemas.
+fn configured(schemas: &Path) -> Config {
+    let given = |path: &Path| {
+        Some(Given {
+            value: Path::new(env!("CARGO_MANIFEST_DIR")).join(path),
+            by: "test".into(),
+        })
+    };
+    let overrides = Overrides {
+        config: given(Path::new("config.yaml")),
+        schemas: given(schemas),
+        ..Overrides::default()
+    };
+    Config::load(&overrides).unwrap()
+}
+
 impl Stage {
     pub async fn new() -> Self {
         Self::behind(|service| service).await
@@ -94,18 +117,7 @@ impl Stage {
                 name: "embedded".into(),
             },
         };
-        let given = |path: &Path| {
-            Some(Given {
-                value: Path::new(env!("CARGO_MANIFEST_DIR")).join(path),
-                by: "test".into(),
-            })
-        };
-        let overrides = Overrides {
-            config: given(Path::new("config.yaml")),
-            schemas: given(schemas),
-            ..Overrides::default()
-        };
-        let config = Config::load(&overrides).unwrap();
+        let config = configured(schemas);
         let direct = Server::start(
             Settings::default(),
             upstream.clone(),
@@ -124,6 +136,8 @@ impl Stage {
             db,
             direct,
             servers: Vec::new(),
+            followers: CancellationToken::new(),
+            kept: Vec::new(),
             config,
         };
         assert!(stage.direct().ask("PUT", "", "").await.status.is_success());
@@ -155,12 +169,27 @@ impl Stage {
     }
 
     pub async fn proxy_with(&mut self, limits: Limits) -> Asking {
+        let fan_out = self.fan_out();
+        self.proxy_of(fan_out, limits).await
+    }
+
+    /// A migrating proxy, and what follows the database in the same process.
+    pub async fn proxy_that_follows(&mut self, change: impl FnOnce(&mut follower::Settings)) -> (Asking, Follower) {
+        let fan_out = self.fan_out();
+        let follower = self.follow_with(fan_out.clone(), change);
+        (self.proxy_of(fan_out, Limits::default()).await, follower)
+    }
+
+    fn fan_out(&self) -> FanOut {
         let schemas = &self.config.schemas;
-        let fan_out = FanOut::new(
+        FanOut::new(
             self.upstream.clone(),
             schemas.registry.clone(),
             schemas.lenses.clone().into(),
-        );
+        )
+    }
+
+    async fn proxy_of(&mut self, fan_out: FanOut, limits: Limits) -> Asking {
         let fanning_out = Arc::new(FanningOut::new(self.upstream.clone(), fan_out, limits));
         let writes = Validating::before(fanning_out.clone(), self.config.judge(), limits.held);
         let server = Server::start(
@@ -173,6 +202,53 @@ impl Stage {
         let asking = self.asking(&server);
         self.servers.push(server);
         asking
+    }
+
+    /// Follows the database, as a process of its own would; `change` says how it is otherwise than by default. It is told to stop when the
+    /// stage ends.
+    pub fn follow(&self, change: impl FnOnce(&mut follower::Settings)) -> Follower {
+        self.follow_with(self.fan_out(), change)
+    }
+
+    fn follow_with(&self, fan_out: FanOut, change: impl FnOnce(&mut follower::Settings)) -> Follower {
+        let mut settings = follower::Settings {
+            databases: Databases::new([&self.db]).unwrap(),
+            patterns: vec![self.db.clone()],
+            lease: None,
+            ..follower::Settings::default()
+        };
+        settings.pauses.rest = Duration::from_millis(1);
+        settings.pauses.retry = Duration::from_millis(10);
+        change(&mut settings);
+        let prints = &self.config.schemas.fingerprints;
+        Follower::start(fan_out, prints, settings, self.followers.child_token())
+    }
+
+    /// Tells the followers to stop, but for those that are kept and those that are started later.
+    pub fn stop_following(&mut self) {
+        std::mem::take(&mut self.followers).cancel();
+    }
+
+    /// Those who follow now are told to stop when the stage ends, and not before.
+    pub fn keep_following(&mut self) {
+        self.kept.push(std::mem::take(&mut self.followers));
+    }
+
+    /// The address of the database's server for a process of its own, with the credentials of `COUCHDB_URL`.
+    pub fn address(&self) -> String {
+        let url = std::env::var("COUCHDB_URL").unwrap_or_default();
+        let credentials = url
+            .split_once("://")
+            .and_then(|(_, rest)| Some(rest.rsplit_once('@')?.0));
+        match credentials {
+            Some(credentials) => self.direct.url.replace("://", &format!("://{credentials}@")),
+            None => self.direct.url.clone(),
+        }
+    }
+
+    /// Reads other schemas from now on.
+    pub fn schemas(&mut self, schemas: &Path) {
+        self.config = configured(schemas);
     }
 
     /// Starts another server before a proxy; `wrap` puts something between them.
@@ -208,6 +284,8 @@ impl Stage {
 
     /// Waits until every fan-out is done, which is when every server has ended; then the database goes.
     pub async fn end(mut self) {
+        self.followers.cancel();
+        self.kept.iter().for_each(CancellationToken::cancel);
         self.ended().await;
         self.direct().ask("DELETE", "", "").await;
         self.direct.end().await;
@@ -336,6 +414,22 @@ impl Asking {
 
     pub async fn rev(&self, id: &str) -> String {
         self.ask("GET", id, "").await.body["_rev"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until something is as it should be: it is looked at again whenever the database changes.
+    pub async fn until(&self, mut is_so: impl AsyncFnMut() -> bool) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let seen = self.ask("GET", "_changes?limit=1&since=now", "").await;
+                if is_so().await {
+                    return;
+                }
+                let end = seen.body["last_seq"].as_str().unwrap();
+                let next = format!("_changes?feed=longpoll&timeout=500&since={end}");
+                self.ask("GET", &next, "").await;
+            }
+        });
+        waited.await.expect("it does not become so");
     }
 
     /// Every live leaf of a document.

@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 use super::{Answer, Call, service::Writes, service::pass};
 use crate::{
     couch::Rev,
-    fanout::{AT_ONCE, EntityKey, Error, FanOut, InFlight, Report, Stay, insert},
+    fanout::{AT_ONCE, EntityKey, Error, FanOut, Report, Stay, insert},
     reconcile::{Body as Stored, Entity},
     upstream::{self, Body, Upstream},
 };
@@ -53,7 +53,6 @@ pub struct Limits {
 struct Shared {
     upstream: Upstream,
     fan_out: FanOut,
-    in_flight: InFlight,
     room: Room,
     late: Semaphore,
     limits: Limits,
@@ -75,7 +74,6 @@ impl FanningOut {
         let shared = Shared {
             upstream,
             fan_out,
-            in_flight: InFlight::default(),
             room: Room::new(limits.held),
             late: Semaphore::new(LATE),
             limits,
@@ -119,7 +117,7 @@ impl Shared {
     async fn write(self: Arc<Self>, call: Call, posted: Posted, _place: Place, give: oneshot::Sender<Answer>) {
         let db = call.route.db().unwrap_or_default().to_owned();
         let keys = posted.entities();
-        let mut stay = self.in_flight.enter(&db, &keys);
+        let mut stay = self.fan_out.in_flight().enter(&db, &keys);
         let (forwarded, read) = tokio::join!(self.upstream.send(call.into_request()), self.fan_out.read(&db, &keys));
         let read = read.map_err(|error| match error {
             // They are large, and read in parts afterwards.
@@ -185,11 +183,11 @@ impl Shared {
         let (entities, mut unseen) = self.apply(keys, read, &accepted);
         let mut report = Report::default();
         if !entities.is_empty() {
-            report += told(db, self.fan_out.bring_in_step(db, entities).await);
+            report += self.told(db, self.fan_out.bring_in_step(db, entities).await);
         }
         loop {
             if !unseen.is_empty() {
-                report += told(db, self.fan_out.reconcile(db, &unseen).await);
+                report += self.told(db, self.fan_out.reconcile(db, &unseen).await);
             }
             unseen = stay.leave();
             if unseen.is_empty() {
@@ -212,15 +210,22 @@ impl Shared {
     async fn look_at(&self, db: &str, keys: &[EntityKey]) -> Report {
         // It is never closed.
         let _turn = self.late.acquire_many(keys.len() as u32).await;
-        let mut stay = self.in_flight.enter(db, keys);
-        let mut report = told(db, self.fan_out.reconcile(db, keys).await);
-        loop {
-            let again = stay.leave();
-            if again.is_empty() {
-                return report;
-            }
-            report += told(db, self.fan_out.reconcile(db, &again).await);
+        let failed = |key: &EntityKey, error: &Error| self.fan_out.tell_failed(db, key, error);
+        self.told(db, self.fan_out.look_at(db, keys, failed).await)
+    }
+
+    /// What failed is counted, told in the log, and left to the follower.
+    fn told(&self, db: &str, result: Result<Report, Error>) -> Report {
+        let report = result.unwrap_or_else(|error| {
+            metrics::counter!("chesterfield_fan_out_failures_total").increment(1);
+            tracing::error!(%error, db, "a fan-out failed");
+            self.fan_out.missed().add(db);
+            Report::default()
+        });
+        if report.failed > 0 {
+            self.fan_out.missed().add(db);
         }
+        report
     }
 
     /// Puts what was accepted into what was read ahead. Where that cannot be done for sure, the entity is to be read again.
@@ -248,15 +253,6 @@ impl Shared {
         }
         (entities.into_values().collect(), unseen)
     }
-}
-
-/// What failed is counted, and told in the log.
-fn told(db: &str, result: Result<Report, Error>) -> Report {
-    result.unwrap_or_else(|error| {
-        metrics::counter!("chesterfield_fan_out_failures_total").increment(1);
-        tracing::error!(%error, db, "a fan-out failed");
-        Report::default()
-    })
 }
 
 /// CouchDB's default `_revs_limit`.
