@@ -54,9 +54,20 @@ struct ClassFile {
     version: Option<String>,
     #[serde(rename = "documentId")]
     document_id: Option<String>,
+    #[serde(default)]
+    attachments: Carrying,
     /// All other members.
     #[serde(flatten)]
     definition: Map<String, Value>,
+}
+
+/// Whether the attachments of a class's documents are carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Carrying {
+    #[default]
+    Copy,
+    Omit,
 }
 
 /// A class and the file it is from.
@@ -216,7 +227,11 @@ fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> O
         Flaw::new("/documentId", error.to_string(), mend)
     });
     let pattern = report.take(&source.file, pattern)?;
-    let class = Class::new(name, version, pattern).with_definition(Value::Object(file.definition.clone()));
+    let class = Class {
+        omits_attachments: file.attachments == Carrying::Omit,
+        ..Class::new(name, version, pattern)
+    };
+    let class = class.with_definition(Value::Object(file.definition.clone()));
     report.take(&source.file, class)
 }
 

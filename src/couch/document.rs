@@ -14,7 +14,7 @@ use serde::{
 use serde_json::value::{RawValue, to_raw_value};
 use smol_str::SmolStr;
 
-use super::Rev;
+use super::{Attachments, Rev};
 
 /// Fields of most documents.
 const FEW: usize = 32;
@@ -266,6 +266,12 @@ impl<'de> Deserialize<'de> for Document {
 }
 
 impl Document {
+    /// The same names for the same bytes, whenever they came.
+    pub fn has_same_attachments(&self, other: &Self) -> bool {
+        let [a, b] = [self, other].map(|document| Attachments::of(document).unwrap_or_default());
+        a.is_same(&b)
+    }
+
     /// The same, borrowed.
     pub fn as_written(&self) -> Written<'_> {
         Written {

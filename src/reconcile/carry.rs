@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Body, Want, Work,
+    attach::{Attached, Onto},
     revision::{self, EditId, Kind},
 };
 use crate::{
@@ -38,6 +39,8 @@ enum Carried {
 struct Inputs {
     /// In the order of the step; none where there is no live document.
     bodies: Vec<Option<Arc<Document>>>,
+    /// Where these bodies stand.
+    shown: Vec<Option<NodeId>>,
     revs: Vec<Rev>,
     /// The leaf first: its member, its node, and the edits on its path.
     ends: Vec<(usize, NodeId, HashSet<EditId>)>,
@@ -97,7 +100,16 @@ impl Work<'_> {
             return false;
         };
         self.outlive(crossing, target, parent, &mut inputs);
-        let body = match self.put(crossing, &inputs, old.as_deref()) {
+        let onto = Onto {
+            lens: crossing.lens,
+            to: crossing.to,
+            target: crossing.target,
+            at: parent,
+        };
+        let Some(attached) = self.attached(&onto, &inputs.shown) else {
+            return false;
+        };
+        let body = match self.put(crossing, &inputs, old.as_deref(), &attached) {
             Ok(Carried::Live(body)) => Some(body),
             Ok(Carried::Nothing) if parent.is_none() => {
                 let unmade = self.missing(target, &inputs, &[]).into_iter();
@@ -115,7 +127,7 @@ impl Work<'_> {
         let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();
         let on_path: Vec<EditId> = path.iter().map(EditId::of).collect();
         let missing = self.missing(target, &inputs, &on_path);
-        let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).collect();
+        let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).chain(attached.bases).collect();
         path.reverse();
         for edit in self.fading(target, &on_path) {
             path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));
@@ -145,6 +157,7 @@ impl Work<'_> {
         let lives_on = is_closed && (self.nth(crossing) > 0 || is_only && is_side);
         if let Some((winner, body)) = shown.filter(|_| lives_on) {
             inputs.bodies[self.nth(crossing)] = Some(body.clone());
+            inputs.shown[self.nth(crossing)] = Some(winner);
             inputs.revs.push(source.tree.rev(winner).clone());
         }
     }
@@ -234,6 +247,7 @@ impl Work<'_> {
         let told = self.told(source, crossing.leaf)?;
         let mut inputs = Inputs {
             bodies: Vec::new(),
+            shown: Vec::new(),
             revs: Vec::new(),
             ends: Vec::new(),
         };
@@ -249,9 +263,11 @@ impl Work<'_> {
                 return None;
             } else {
                 inputs.bodies.push(None);
+                inputs.shown.push(None);
                 continue;
             };
             inputs.bodies.push(member.at(node).body.live().cloned());
+            inputs.shown.push(Some(node));
             inputs.revs.push(member.tree.rev(node).clone());
             inputs
                 .ends
@@ -301,7 +317,7 @@ impl Work<'_> {
         }
     }
 
-    fn want(&mut self, place: usize, node: NodeId) {
+    pub(super) fn want(&mut self, place: usize, node: NodeId) {
         let member = &self.entity.members[place];
         self.outcome.wants.insert(Want {
             id: member.id.clone(),
@@ -411,7 +427,13 @@ impl Work<'_> {
         }
     }
 
-    fn put(&self, crossing: &Crossing, inputs: &Inputs, old: Option<&Document>) -> Result<Carried, PutError> {
+    fn put(
+        &self,
+        crossing: &Crossing,
+        inputs: &Inputs,
+        old: Option<&Document>,
+        attached: &Attached,
+    ) -> Result<Carried, PutError> {
         let source = &self.entity.members[self.member(crossing.source)];
         let is_resolved = inputs.bodies[self.nth(crossing)].is_none() && source.tree.live().next().is_some();
         if is_resolved || inputs.bodies.first().is_none_or(Option::is_none) {
@@ -434,9 +456,9 @@ impl Work<'_> {
             sources: &sources,
             old: old.map(|old| &old.fields),
         };
-        Ok(match self.made(crossing.lens, &put, old)? {
+        Ok(match self.made(crossing.lens, &put, Some(&attached.document))? {
             Made::Document(fields) => {
-                let document = self.document(crossing.target, fields, old);
+                let document = self.document(crossing.target, fields, Some(&attached.document));
                 self.fits(crossing.target, &document)?;
                 Carried::Live(Arc::new(document))
             }

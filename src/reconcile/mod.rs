@@ -65,6 +65,7 @@
 //! in which both sides of a lens have several classes, several versions creating one key without knowing of each other (nothing is lost,
 //! but versions may show different winners until the conflict is resolved), edit ids that collide (48 bits within one entity).
 
+mod attach;
 mod carry;
 pub mod entity;
 mod origin;
@@ -80,6 +81,7 @@ use crate::{
     lens::{Lens, PutError},
     schema::{ClassId, Direction, Registry, Violation},
 };
+pub use attach::Incoming;
 pub use entity::{Body, Entity, Member};
 use origin::Origins;
 use revision::{EditId, Kind};
@@ -93,6 +95,8 @@ pub struct Write {
     pub path: Vec<Rev>,
     /// The document's fields and attachments; none for a tombstone.
     pub body: Option<Arc<Document>>,
+    /// The attachments whose bytes have to be sent with it, in the order of the body.
+    pub incoming: Vec<Incoming>,
 }
 
 /// A body that must be read before the revision on top of it can be made.
@@ -159,9 +163,11 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
             || work.outcome.wants.is_empty()
                 && (work.drop_behind() | work.drop_rejected() | work.drop_ended() | work.align());
         if !moved {
+            work.find_bytes();
             return work.outcome;
         }
     }
+    work.find_bytes();
     work.outcome.is_restless = true;
     work.outcome
 }
@@ -193,6 +199,7 @@ impl Work<'_> {
             id: member.id.clone(),
             path,
             body,
+            incoming: Vec::new(),
         });
         true
     }
@@ -235,7 +242,7 @@ impl Work<'_> {
         class.validator.check(&id, document.fields.iter())
     }
 
-    /// A lens's answer as a document: engine's fields set, its own attachments kept.
+    /// A lens's answer as a document: engine's fields set, with the attachments of `old`.
     fn document(&self, class: ClassId, mut fields: crate::couch::Fields, old: Option<&Document>) -> Document {
         for (name, value) in self.registry.class(class).name.fields() {
             fields.set(name, value);

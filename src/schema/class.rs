@@ -41,6 +41,8 @@ pub struct Class {
     pub definition: Arc<serde_json::Value>,
     /// The same, compiled.
     pub validator: Validator,
+    /// Attachments of its documents stay with them, and those of other classes do not come.
+    pub omits_attachments: bool,
 }
 
 impl Class {
@@ -52,6 +54,7 @@ impl Class {
             pattern,
             definition: Arc::new(serde_json::Value::Bool(true)),
             validator: Validator::default(),
+            omits_attachments: false,
         }
     }
 

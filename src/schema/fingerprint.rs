@@ -25,6 +25,9 @@ impl Fingerprints {
                 add(&class.name.to_string());
                 add(&class.pattern.id("\0"));
                 add(&class.definition.to_string());
+                if class.omits_attachments {
+                    add("attachments: omit");
+                }
             }
             for (step, written) in registry.steps().iter().zip(lenses) {
                 if !step.is_end() && step.old.iter().any(|class| tied.contains(class)) {

@@ -1,9 +1,11 @@
 //! The apps that people in the histories use: one whose schema split a document, one whose schema merged two.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::couch_model::Db;
+use super::couch_model::{Db, attachments_of};
 use crate::{
     lens::{Lens, LensFile},
     schema::{Class, ClassId, ClassName, IdPattern, Registry, pattern},
@@ -223,6 +225,16 @@ impl App {
     pub fn assert_agreement(&self, db: &Db) -> Result<(), TestCaseError> {
         let shown: Vec<Option<Value>> = self.ids.iter().map(|id| db.shown(id)).collect();
         let field = |n: usize, name: &str| shown[n].as_ref().map(|body| body[name].clone());
+        if !self.is_waiting(db) {
+            let attachments = |n: usize| {
+                let attachments = attachments_of(&shown[n].as_ref()?.to_string());
+                let digests = attachments.iter().map(|(name, a)| (name.to_owned(), a.digest.clone()));
+                Some(digests.collect::<BTreeMap<_, _>>())
+            };
+            let [first, second, third] = self.writes.map(|written| written[0]);
+            prop_assert_eq!(attachments(first), attachments(second), "{:#?}", db);
+            prop_assert_eq!(attachments(second), attachments(third), "{:#?}", db);
+        }
         match self.kind {
             Kind::Split => {
                 prop_assert_eq!(field(0, "title"), field(1, "title"), "{:#?}", db);

@@ -1,7 +1,7 @@
 //! What must hold (design, 3.4), each on generated histories.
 
 use proptest::{collection::vec, prelude::*};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     apps::{self, App, kinds},
@@ -92,7 +92,16 @@ impl World {
         if choice > 235 && shown.is_some() {
             return self.author(client, &main, None);
         }
-        let body = self.app.edited(version, shown, choice, format!("t{}", self.written));
+        let mut body = self.app.edited(version, shown, choice, format!("t{}", self.written));
+        if choice.is_multiple_of(3) {
+            let generation = self.clients[client]
+                .db
+                .tree(&main)
+                .winner()
+                .map_or(0, |rev| rev.generation())
+                + 1;
+            attach(&mut body, choice, generation, self.written);
+        }
         self.author(client, &main, Some(body));
     }
 
@@ -199,6 +208,22 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Adds, replaces or deletes one of two attachments, as their numbers tell.
+fn attach(body: &mut Value, choice: u8, generation: u64, n: u64) {
+    let name = ["a", "b"][pick(choice / 3, 2)];
+    let mut attachments = body["_attachments"].as_object().cloned().unwrap_or_default();
+    if pick(choice / 6, 3) == 0 {
+        attachments.shift_remove(name);
+    } else {
+        let digest = format!("md5-{n}");
+        attachments.insert(
+            name.to_owned(),
+            json!({"content_type": "image/png", "revpos": generation, "digest": digest, "length": 1, "stub": true}),
+        );
+    }
+    body["_attachments"] = attachments.into();
 }
 
 fn pick(choice: u8, of: usize) -> usize {
