@@ -118,7 +118,7 @@ async fn answer(done: Arc<Done>, request: Request<Body>) -> Result<Response<Body
             .header("content-type", "application/json");
         Ok(answer.body(body::full(value.to_string())).unwrap())
     };
-    if path.ends_with("/_bulk_get") && head.uri.query() == Some("revs=true") {
+    if path.ends_with("/_bulk_get") && head.uri.query() == Some("revs=true&att_encoding_info=true") {
         let asked: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
         let title = title();
         let found = |asked: &Value| {

@@ -10,10 +10,13 @@ mod missed;
 mod recent;
 mod store;
 mod survey;
+mod upload;
 
 use std::sync::Arc;
 
 pub use crate::upstream::account::Error;
+use tokio::sync::Semaphore;
+
 use crate::{
     lens::{Lens, PutError},
     reconcile::{Body, Entity, Outcome, Write, reconcile},
@@ -35,6 +38,8 @@ pub struct FanOut {
     in_flight: InFlight,
     recent: Recent,
     missed: Missed,
+    /// Requests with attachments that may be on their way.
+    uploads: Arc<Semaphore>,
 }
 
 /// Names an entity in its database.
@@ -76,6 +81,7 @@ impl FanOut {
             in_flight: InFlight::default(),
             recent: Recent::default(),
             missed: Missed::default(),
+            uploads: Arc::new(Semaphore::new(upload::AT_ONCE)),
         }
     }
 
@@ -173,7 +179,9 @@ impl FanOut {
             }
         }
         let count = writes.len();
-        let refused = store::write(&self.upstream, db, writes).await?;
+        let (plain, with_attachments) = upload::apart(writes);
+        let refused = store::write(&self.upstream, db, plain).await?
+            + upload::write(&self.upstream, db, with_attachments, &self.uploads).await?;
         report.refused = refused;
         report.written = count - refused;
         if refused == 0 {

@@ -1,9 +1,12 @@
-//! What becomes of attachments: a derived revision has those that its document had, with what the source's edits changed of them.
+//! What becomes of attachments: of one entity every version has the same, by name, digest and type.
 //!
-//! They are told apart by name, and compared by digest and type. A name that the source's edits added, replaced or deleted is so
-//! in the target too; what only the target has stays. The inputs of a lens are one here: where several have a name, that of
-//! the first counts. Where a side has several documents, what is added enters its first; the others change only what they share.
-//! Through a class that omits attachments nothing passes: what it has is its own.
+//! The inputs of a lens are one here: where several have a name, that of the first counts. A target has what they have: what the
+//! source's edits added, replaced or deleted is so in the target too, and so is what settling or another branch had brought there.
+//! What clients have put into the target itself, and what has never come to the source, stays (it came while its class omitted
+//! attachments, say): that is told by what the source had before its edits.
+//!
+//! Where a side has several documents, what is new enters the first, unless another has it; the others change only what they share
+//! with the source. Through a class that omits attachments nothing passes: what it has is its own.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +14,7 @@ use std::{
 };
 
 use super::{
-    Body, Work,
+    Body, Member, Work,
     revision::{EditId, Kind},
 };
 use crate::{
@@ -46,8 +49,8 @@ pub(super) struct Onto<'a> {
 pub(super) struct Attached {
     /// Nothing but them.
     pub document: Document,
-    /// Revisions that told what had changed: with others the answer could be another.
-    pub bases: Vec<Rev>,
+    /// Revisions, beside those of the inputs and the target, that decided: with others they could be others.
+    pub revs: Vec<Rev>,
 }
 
 /// What the inputs had when the target was last put.
@@ -62,16 +65,6 @@ impl Work<'_> {
     pub(super) fn attached(&mut self, onto: &Onto, shown: &[Option<NodeId>]) -> Option<Attached> {
         let (near, far) = onto.lens.step().sides(onto.to);
         let target = self.member(onto.target);
-        let is_live = |(class, node): (&ClassId, &Option<NodeId>)| {
-            node.is_some_and(|node| self.entity.members[self.member(*class)].at(node).body.live().is_some())
-        };
-        // Nothing is made of what has no first input.
-        if !near.iter().zip(shown).next().is_some_and(is_live) {
-            return Some(Attached::default());
-        }
-        let own = onto.at.and_then(|at| self.entity.members[target].at(at).body.live());
-        let kept = own.and_then(|own| own.attachments.clone());
-        let mine = own.map(|own| Attachments::of(own).unwrap_or_default());
         let omits = |class: ClassId| self.registry.class(class).omits_attachments;
         let inputs: Vec<(usize, NodeId)> = near
             .iter()
@@ -79,33 +72,78 @@ impl Work<'_> {
             .filter(|(class, _)| !omits(**class) && !omits(onto.target))
             .filter_map(|(class, node)| Some((self.member(*class), (*node)?)))
             .collect();
-        let is_first = far.first() == Some(&onto.target);
+        let own = onto.at.and_then(|at| self.entity.members[target].at(at).body.live());
+        let kept = own.and_then(|own| own.attachments.clone());
+        let mine = own.map(|own| Attachments::of(own).unwrap_or_default());
         let theirs = united(inputs.iter().filter_map(|&(place, node)| self.attachments(place, node)));
-        let keeping = |attachments| Attached {
+        let is_first = far.first() == Some(&onto.target);
+        let having = |attachments, revs| Attached {
             document: Document {
                 attachments,
                 ..Document::default()
             },
-            bases: Vec::new(),
+            revs,
         };
-        let Some(mine) = mine else {
-            return Some(keeping(theirs.written().filter(|_| is_first)));
+        let (Some(mine), Some(at)) = (mine, onto.at) else {
+            return Some(having(theirs.written().filter(|_| is_first), Vec::new()));
         };
         if inputs.is_empty() || theirs.is_same(&mine) || !is_first && mine.is_empty() {
-            return Some(keeping(kept));
+            return Some(having(kept, Vec::new()));
         }
-        let (base, bases) = self.base(target, onto.at, &inputs)?;
-        let result = match (base, is_first) {
-            (Base::Known(base), true) => put(&mine, &base, &theirs, far.len() == 1),
-            (Base::Known(base), false) => put_shared(&mine, &base, &theirs),
-            // They agreed.
-            (Base::Lost, true) => put(&mine, &mine, &theirs, true),
-            (Base::Lost, false) => only(&mine, |name| theirs.get(name).is_some()),
+        let (base, mut revs) = if mine.iter().any(|(name, own)| {
+            let is_as_theirs = theirs.get(name).is_some_and(|attachment| attachment.is_same(own));
+            !is_as_theirs && (!is_first || self.is_own(target, at, own))
+        }) {
+            self.base(target, at, &inputs)?
+        } else {
+            (Base::Lost, Vec::new())
         };
+        let mut result = mine.clone();
+        for (name, own) in mine.iter() {
+            let theirs = theirs.get(name);
+            let had = match &base {
+                Base::Known(base) => Some(base.get(name)),
+                Base::Lost => None,
+            };
+            let is_kept = match had {
+                _ if is_same(theirs, Some(own)) => true,
+                Some(had) if self.is_own(target, at, own) => is_same(had, theirs),
+                _ => false,
+            };
+            // What another document of this side has counts before what this one has.
+            let is_hidden = !is_first && theirs.is_some() && !had.is_some_and(|had| is_same(had, Some(own)));
+            match theirs {
+                _ if is_kept || is_hidden => {}
+                Some(attachment) => result.set(name, attachment.clone()),
+                None => result.remove(name),
+            }
+        }
+        for (name, attachment) in theirs.iter().filter(|(name, _)| is_first && mine.get(name).is_none()) {
+            match self.sibling(far, onto.target, name, attachment) {
+                Some(rev) => revs.push(rev),
+                None => result.set(name, attachment.clone()),
+            }
+        }
         let attachments = if result.is_same(&mine) { kept } else { result.written() };
-        Some(Attached {
-            bases,
-            ..keeping(attachments)
+        Some(having(attachments, revs))
+    }
+
+    /// Clients have put it into the document itself. Where its history does not reach back, that cannot be ruled out.
+    fn is_own(&self, place: usize, at: NodeId, attachment: &Attachment) -> bool {
+        let member = &self.entity.members[place];
+        let mut path = member.tree.path(at);
+        let came = path.find(|&node| member.tree.rev(node).generation() == attachment.revpos);
+        came.is_none_or(|node| member.at(node).kind.is_carried())
+    }
+
+    /// The revision of another document of the target's side that has an attachment.
+    fn sibling(&self, side: &[ClassId], target: ClassId, name: &str, attachment: &Attachment) -> Option<Rev> {
+        let others = side.iter().filter(|class| **class != target);
+        others.map(|&class| self.member(class)).find_map(|place| {
+            let tree = &self.entity.members[place].tree;
+            let winner = tree.winner()?;
+            let held = self.attachments(place, winner)?;
+            is_same(held.get(name), Some(attachment)).then(|| tree.rev(winner).clone())
         })
     }
 
@@ -114,10 +152,8 @@ impl Work<'_> {
     }
 
     /// What the inputs had before the edits that the target has not seen, and the revisions that say so.
-    fn base(&mut self, target: usize, at: Option<NodeId>, inputs: &[(usize, NodeId)]) -> Option<(Base, Vec<Rev>)> {
-        let seen: HashSet<EditId> = at
-            .map(|at| self.entity.members[target].edits(at).into_iter().collect())
-            .unwrap_or_default();
+    fn base(&mut self, target: usize, at: NodeId, inputs: &[(usize, NodeId)]) -> Option<(Base, Vec<Rev>)> {
+        let seen: HashSet<EditId> = self.entity.members[target].edits(at).into_iter().collect();
         let (mut had, mut revs, mut unread) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_lost = false;
         for &(place, node) in inputs {
@@ -166,62 +202,36 @@ impl Work<'_> {
         below.find(stands).or(Some(path[last]))
     }
 
-    /// Tells for each derived revision which attachments its document has not: a stub is good only for what an ancestor holds
-    /// (CouchDB compares name and `revpos`, and takes the nearest ancestor it still has).
+    /// Tells for each derived revision where the bytes are that its document does not have.
     pub(super) fn find_bytes(&mut self) {
         if !self.outcome.writes.iter().any(super::Write::has_attachments) {
             return;
         }
         let held = self.held();
-        for n in 0..self.outcome.writes.len() {
-            let write = &self.outcome.writes[n];
-            let (Some(place), Some(top)) = (self.entity.position(&write.id), write.path.first()) else {
-                continue;
-            };
-            let tree = &self.entity.members[place].tree;
+        for write in &mut self.outcome.writes {
             let Some(mut attachments) = write.body.as_deref().and_then(Attachments::of) else {
                 continue;
             };
-            let ancestors = write.path[1..].iter().filter_map(|rev| tree.find(rev));
-            let nearest = ancestors
-                .map(|node| &tree.content(node).body)
-                .find(|body| !matches!(body, Body::Missing));
-            let stored = nearest.and_then(Body::live).and_then(|body| Attachments::of(body));
-            let (generation, mut incoming) = (top.generation(), Vec::new());
+            let mut is_whole = true;
             for (name, attachment) in attachments.clone().iter() {
-                let stub = stored.as_ref().and_then(|stored| stored.get(name));
-                if let Some(stub) = stub.filter(|stub| stub.is_same(attachment)) {
-                    let form = Form::Stub;
-                    attachments.set(name, Attachment { form, ..stub.clone() });
-                } else if let Some((id, rev, source)) = held.get(&*attachment.digest) {
-                    let (form, revpos) = (Form::Follows, generation);
-                    let follows = Attachment {
-                        form,
-                        revpos,
-                        ..attachment.clone()
-                    };
-                    attachments.set(name, follows);
-                    incoming.push(Incoming {
+                match held.get(&*attachment.digest) {
+                    _ if attachment.form == Form::Stub => {}
+                    Some((id, rev, source)) => write.incoming.push(Incoming {
                         name: name.to_owned(),
                         id: id.clone(),
                         rev: rev.clone(),
                         source: source.clone(),
-                    });
-                } else {
-                    // Nobody has it any more.
-                    attachments.remove(name);
+                    }),
+                    None => {
+                        // Nobody has it any more.
+                        attachments.remove(name);
+                        is_whole = false;
+                    }
                 }
             }
-            let node = tree.find(top);
-            let body = Arc::new(Document {
-                attachments: attachments.written(),
-                ..write.body.as_deref().cloned().unwrap_or_default()
-            });
-            if let Some(node) = node {
-                self.entity.members[place].tree.content_mut(node).body = Body::Live(body.clone());
+            if let Some(body) = write.body.as_mut().filter(|_| !is_whole) {
+                Arc::make_mut(body).attachments = attachments.written();
             }
-            let write = &mut self.outcome.writes[n];
-            (write.body, write.incoming) = (Some(body), incoming);
         }
     }
 
@@ -253,6 +263,38 @@ impl Work<'_> {
     }
 }
 
+/// The body as it is written on top of a path, newest first: a stub is good only for what an ancestor has (CouchDB compares name and
+/// `revpos`, and takes the nearest ancestor that it still holds); all else comes with the revision.
+pub(super) fn on_top(member: &Member, path: &[Rev], body: Arc<Document>) -> Arc<Document> {
+    let (Some(mut attachments), Some(top)) = (Attachments::of(&body), path.first()) else {
+        return body;
+    };
+    let ancestors = path[1..].iter().filter_map(|rev| member.tree.find(rev));
+    let nearest = ancestors
+        .map(|node| &member.at(node).body)
+        .find(|body| !matches!(body, Body::Missing));
+    let stored = nearest.and_then(Body::live).and_then(|body| Attachments::of(body));
+    for (name, attachment) in attachments.clone().iter() {
+        let stub = stored.as_ref().and_then(|stored| stored.get(name));
+        let attachment = match stub.filter(|stub| stub.is_same(attachment)) {
+            Some(stub) => Attachment {
+                form: Form::Stub,
+                ..stub.clone()
+            },
+            None => Attachment {
+                form: Form::Follows,
+                revpos: top.generation(),
+                ..attachment.clone()
+            },
+        };
+        attachments.set(name, attachment);
+    }
+    Arc::new(Document {
+        attachments: attachments.written(),
+        ..(*body).clone()
+    })
+}
+
 /// Of one name the first.
 fn united(all: impl Iterator<Item = Attachments>) -> Attachments {
     let mut united = Attachments::default();
@@ -272,39 +314,4 @@ fn is_same(a: Option<&Attachment>, b: Option<&Attachment>) -> bool {
         (None, None) => true,
         _ => false,
     }
-}
-
-fn only(attachments: &Attachments, is_kept: impl Fn(&str) -> bool) -> Attachments {
-    let mut kept = attachments.clone();
-    for (name, _) in attachments.iter().filter(|(name, _)| !is_kept(name)) {
-        kept.remove(name);
-    }
-    kept
-}
-
-/// What changed from `base` to `theirs`, changed in `mine`. A target that holds all that its inputs hold (`is_whole`) gets what
-/// it lacks, too.
-fn put(mine: &Attachments, base: &Attachments, theirs: &Attachments, is_whole: bool) -> Attachments {
-    let is_changed = |name: &str| !is_same(base.get(name), theirs.get(name));
-    let mut put = only(mine, |name| theirs.get(name).is_some() || !is_changed(name));
-    for (name, attachment) in theirs.iter() {
-        let own = mine.get(name);
-        if (is_changed(name) || is_whole && own.is_none()) && !is_same(own, Some(attachment)) {
-            put.set(name, attachment.clone());
-        }
-    }
-    put
-}
-
-/// The same where the target is not the first of its side: what it has as the source had it follows the source.
-fn put_shared(mine: &Attachments, base: &Attachments, theirs: &Attachments) -> Attachments {
-    let mut put = mine.clone();
-    for (name, own) in mine.iter().filter(|(name, own)| is_same(base.get(name), Some(own))) {
-        match theirs.get(name) {
-            Some(attachment) if !attachment.is_same(own) => put.set(name, attachment.clone()),
-            Some(_) => {}
-            None => put.remove(name),
-        }
-    }
-    put
 }

@@ -127,7 +127,7 @@ impl Work<'_> {
         let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();
         let on_path: Vec<EditId> = path.iter().map(EditId::of).collect();
         let missing = self.missing(target, &inputs, &on_path);
-        let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).chain(attached.bases).collect();
+        let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).chain(attached.revs).collect();
         path.reverse();
         for edit in self.fading(target, &on_path) {
             path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));

@@ -190,6 +190,7 @@ impl Work<'_> {
     /// Writes a revision, unless it is there already.
     fn emit(&mut self, member: usize, path: Vec<Rev>, body: Option<Arc<Document>>) -> bool {
         let member = &mut self.entity.members[member];
+        let body = body.map(|body| attach::on_top(member, &path, body));
         let stored = body.clone().map_or(Body::Tombstone, Body::Live);
         if path.first().is_none_or(|rev| member.tree.find(rev).is_some()) {
             return false;

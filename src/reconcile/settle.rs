@@ -309,7 +309,7 @@ impl Work<'_> {
         let revs: Vec<&Rev> = winners
             .iter()
             .filter_map(|(input, winner)| Some(input.tree.rev((*winner)?)))
-            .chain(&attached.bases)
+            .chain(&attached.revs)
             .collect();
         let edit = EditId::made(reason, &member.id, &revs);
         let is_winner = member.tree.winner() == Some(leaf);
