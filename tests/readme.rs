@@ -153,7 +153,7 @@ fn every_command_of_the_readme_does_what_it_says() {
             None => assert_eq!(printed, "", "the README does not show what this prints: {block}"),
         }
     }
-    assert_eq!(executed, 13, "a block of commands was added or lost");
+    assert_eq!(executed, 14, "a block of commands was added or lost");
     let screen = &server.as_ref().unwrap().screen;
     assert!(
         screen.contains(&format!("upstream   {} (CouchDB ", couch.url)),

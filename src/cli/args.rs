@@ -128,6 +128,20 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Try parked documents again, without waiting for the end of their pause.
+    ///
+    /// What no lens can carry, and what the upstream refuses, is parked in the database `chesterfield`. Once the document, the lens or
+    /// the upstream's rule is mended, this carries it. Prints a line for each with what became of it.
+    #[command(
+        after_long_help = "Exit codes: 0 nothing of it is parked any more, 1 some stays parked, 64 the configuration or the command line is wrong, 69 \
+                                 the upstream is not to be had."
+    )]
+    Retry {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Say how far databases have been followed, and what could not be brought in step.
     ///
     /// For each database: the changes that nobody has read yet; classes that are new or have changed, and how far their documents
@@ -181,6 +195,7 @@ impl Command {
             Self::Serve(options)
             | Self::Check { options, .. }
             | Self::Backfill { options, .. }
+            | Self::Retry { options, .. }
             | Self::Status { options, .. }
             | Self::Test { options, .. }
             | Self::Transform { options, .. }

@@ -7,7 +7,7 @@ use std::{
 
 use chesterfield::{
     config::{Config, Overrides},
-    fanout::{FanOut, Report},
+    fanout::Report,
     follower::{self, Names, Progress},
     upstream::Upstream,
 };
@@ -35,11 +35,7 @@ pub fn run(overrides: &Overrides, which: Which) -> Result<(), Failure> {
         let upstream = serve::upstream(&config).await?;
         say(io::stdout(), &upstream.name);
         let schemas = &config.schemas;
-        let fan_out = FanOut::new(
-            upstream.clone(),
-            schemas.registry.clone(),
-            schemas.lenses.clone().into(),
-        );
+        let fan_out = serve::fan_out(&config, upstream.clone());
         let mut databases = Databases::new(&config, upstream, which);
         while let Some(db) = databases.next().await? {
             let mut shown = Shown::new(&db);
@@ -52,6 +48,7 @@ pub fn run(overrides: &Overrides, which: Which) -> Result<(), Failure> {
                 stuck,
                 waiting,
                 failed,
+                lost: _,
             } = shown.report;
             let mut told = format!(
                 "{db}: {written} revisions written, {refused} refused; {stuck} entities no lens could carry, {waiting} wait for a document"

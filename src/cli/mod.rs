@@ -5,6 +5,7 @@ mod backfill;
 mod check;
 mod log;
 mod new_version;
+mod retry;
 mod screen;
 mod serve;
 mod status;
@@ -94,6 +95,7 @@ pub fn run() -> ExitCode {
             transform::run(&overrides, &from, to.as_ref(), existing.as_deref())
         }
         args::Command::NewVersion { schema, app, .. } => new_version::run(&overrides, &schema, app.as_deref()),
+        args::Command::Retry { which, .. } => retry::run(&overrides, which),
         args::Command::Backfill { which, .. } => backfill::run(&overrides, which),
         args::Command::Status {
             which,

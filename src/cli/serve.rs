@@ -4,8 +4,9 @@ use std::{io, sync::Arc, time::Duration};
 
 use chesterfield::{
     config::{Config, LogFormat, Overrides, Problem, UpstreamConfig},
-    fanout::FanOut,
+    fanout::{FanOut, Retrying},
     follower::Follower,
+    parked::Parked,
     proxy::{self, Proxy, validate::Validating, writes::FanningOut},
     upstream::{Upstream, body, embedded::Embedded},
 };
@@ -61,11 +62,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         .local_addr()
         .map_err(|error| Failure::Internal(error.to_string()))?;
     let upstream = upstream(config).await?;
-    let fan_out = FanOut::new(
-        upstream.clone(),
-        config.schemas.registry.clone(),
-        config.schemas.lenses.clone().into(),
-    );
+    let fan_out = fan_out(config, upstream.clone());
     let fanning_out = Arc::new(FanningOut::new(upstream.clone(), fan_out.clone(), config.limits));
     let writes = Validating::before(fanning_out.clone(), config.judge(), config.limits.held);
     let proxy = Proxy::new(config.proxy.clone(), upstream.clone(), writes);
@@ -87,7 +84,10 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         }
         LogFormat::Json => tracing::info!(%address, upstream = name, apps = %config.schemas.apps, "listening"),
     }
-    let follower = config.follower.clone().map(|mut settings| {
+    let retrying = Retrying::start(fan_out.clone());
+    let registry = &config.schemas.registry;
+    let ties = registry.classes().any(|(class, _)| registry.entity(class).len() > 1);
+    let follower = config.follower.clone().filter(|_| ties).map(|mut settings| {
         if matches!(config.upstream, UpstreamConfig::Embedded(_)) {
             // Its files are this process's alone.
             settings.lease = None;
@@ -96,12 +96,22 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         Follower::start(fan_out, fingerprints, settings, stop.clone())
     });
     proxy::serve(listener, Arc::new(proxy), stop).await;
+    if let Some(retrying) = retrying {
+        retrying.finish().await;
+    }
     fanning_out.finish().await;
     if let Some(follower) = follower {
         follower.ended().await;
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What carries documents by the configured schemas, and parks those that cannot be carried.
+pub fn fan_out(config: &Config, upstream: Upstream) -> FanOut {
+    let schemas = &config.schemas;
+    let parked = Parked::new(upstream.clone(), schemas.fingerprints.clone(), config.pauses);
+    FanOut::new(upstream, schemas.registry.clone(), schemas.lenses.clone().into()).parking(parked)
 }
 
 /// The upstream that the configuration names.

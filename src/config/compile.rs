@@ -12,11 +12,12 @@ use super::{
     Config, Given, Log, LogFormat, Overrides, Problems, UpstreamConfig,
     folder::read_file,
     problem::Report,
-    raw::{ConfigFile, LimitsFile, LogFile, ScriptLimitsFile, TimeoutsFile},
+    raw::{ConfigFile, LimitsFile, LogFile, ParkedFile, ScriptLimitsFile, TimeoutsFile},
     read::Form,
     schemas,
 };
 use crate::{
+    parked::Pauses,
     proxy::{self, Databases, writes::Limits},
     schema::Flaw,
     script, upstream,
@@ -45,6 +46,7 @@ pub(super) fn load(overrides: &Overrides) -> (Option<Config>, Problems) {
     let limits = file.limits.unwrap_or_default();
     let script_limits = settings.script_limits(limits.script.as_ref());
     let limits = settings.limits(&limits, timeouts.fan_out);
+    let pauses = settings.pauses(&file.parked.unwrap_or_default());
     let data = settings.folder(overrides.data.as_ref(), file.data, DATA);
     let upstream = settings.upstream(overrides.upstream.as_ref(), file.upstream, data, timeouts.upstream);
     let log = settings.log(&file.log.unwrap_or_default());
@@ -110,6 +112,7 @@ pub(super) fn load(overrides: &Overrides) -> (Option<Config>, Problems) {
             databases,
             limits,
             validate,
+            pauses,
             follower,
             log,
             metrics,
@@ -263,6 +266,19 @@ impl Settings<'_> {
             held: size("held", &file.held, default.held),
             patience,
         }
+    }
+
+    fn pauses(&mut self, file: &ParkedFile) -> Pauses {
+        let default = Pauses::default();
+        let pauses = Pauses {
+            first: self.duration("/parked/first", file.first.as_deref(), default.first),
+            longest: self.duration("/parked/longest", file.longest.as_deref(), default.longest),
+        };
+        if pauses.longest < pauses.first {
+            let what = "is shorter than the first pause";
+            self.flaw("/parked/longest", what, "make it longer: pauses grow up to it");
+        }
+        pauses
     }
 
     fn log(&mut self, file: &LogFile) -> Option<Log> {

@@ -20,6 +20,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::{
     follower,
+    parked::Pauses,
     proxy::{
         self,
         validate::{Judge, Validate},
@@ -53,6 +54,8 @@ pub struct Config {
     pub limits: Limits,
     /// What becomes of documents that do not fit their class, in the order of the registry's classes.
     pub validate: Vec<Validate>,
+    /// When entities that could not be carried whole are tried again.
+    pub pauses: Pauses,
     /// How databases are followed; none if they are not.
     pub follower: Option<follower::Settings>,
     /// What is logged, and how.

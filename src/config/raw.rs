@@ -27,6 +27,7 @@ pub(super) struct ConfigFile {
     pub(super) limits: Option<LimitsFile>,
     pub(super) cors: Option<CorsFile>,
     pub(super) validate: Option<ByPattern>,
+    pub(super) parked: Option<ParkedFile>,
     pub(super) follower: Option<FollowerFile>,
 }
 
@@ -124,6 +125,14 @@ pub(super) struct TimeoutsFile {
     pub(super) fan_out: Option<String>,
     pub(super) head: Option<String>,
     pub(super) drain: Option<String>,
+}
+
+/// Pauses like `10m` between attempts at what is parked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ParkedFile {
+    pub(super) first: Option<String>,
+    pub(super) longest: Option<String>,
 }
 
 /// What is logged, and how.

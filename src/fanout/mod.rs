@@ -8,7 +8,9 @@ mod entities;
 mod in_flight;
 mod missed;
 mod recent;
+mod retry;
 mod store;
+mod stuck;
 mod survey;
 mod upload;
 
@@ -27,6 +29,8 @@ pub use entities::AT_ONCE;
 pub use in_flight::{InFlight, Stay};
 pub use missed::Missed;
 pub use recent::Recent;
+pub use retry::{Became, Retrying, Which};
+use stuck::{Sink, Sorted};
 pub use survey::Survey;
 
 /// Reconciles entities of any database of one upstream.
@@ -35,6 +39,8 @@ pub struct FanOut {
     upstream: Upstream,
     registry: Arc<Registry>,
     lenses: Arc<[Lens]>,
+    /// What is done with entities that cannot be carried whole.
+    sink: Sink,
     in_flight: InFlight,
     recent: Recent,
     missed: Missed,
@@ -61,6 +67,8 @@ pub struct Report {
     pub stuck: usize,
     /// Entities that wait for a document.
     pub waiting: usize,
+    /// Entities that ought to be parked, and could not be.
+    pub lost: usize,
     /// Entities that could not be read or written at all.
     pub failed: usize,
 }
@@ -78,6 +86,7 @@ impl FanOut {
             upstream,
             registry,
             lenses,
+            sink: Sink::Nowhere,
             in_flight: InFlight::default(),
             recent: Recent::default(),
             missed: Missed::default(),
@@ -155,6 +164,7 @@ impl FanOut {
     pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Report, Error> {
         let mut report = Report::default();
         let mut writes: Vec<Write> = Vec::new();
+        let mut sorted = Sorted::default();
         let mut settled = Vec::new();
         for round in 0..ROUNDS {
             let mut unread = Vec::new();
@@ -162,8 +172,9 @@ impl FanOut {
                 let outcome = reconcile(&self.registry, &self.lenses, &mut entity.clone());
                 if outcome.wants.is_empty() || round + 1 == ROUNDS {
                     report.count(db, &outcome);
-                    if outcome.refusals.is_empty() {
-                        settled.extend(self.authored(db, &entity));
+                    sorted.add(self, &entity, &outcome.refusals);
+                    if outcome.refusals.is_empty() || self.sink.parks() {
+                        settled.extend(self.leaves(db, &entity, &outcome.writes));
                     }
                     writes.extend(outcome.writes);
                 } else {
@@ -180,24 +191,32 @@ impl FanOut {
         }
         let count = writes.len();
         let (plain, with_attachments) = upload::apart(writes);
-        let refused = store::write(&self.upstream, db, plain).await?
-            + upload::write(&self.upstream, db, with_attachments, &self.uploads).await?;
-        report.refused = refused;
-        report.written = count - refused;
-        if refused == 0 {
+        let mut refused = store::write(&self.upstream, db, plain).await?;
+        let uploads = upload::write(&self.upstream, db, with_attachments, &self.uploads).await?;
+        refused.extend(uploads.refused);
+        report.refused = refused.len();
+        report.written = count - refused.len() - uploads.left_out;
+        metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
+        metrics::counter!("chesterfield_refused_revisions_total").increment(report.refused as u64);
+        sorted.refuse(self, refused);
+        report.lost = self.sink.take(db, sorted).await;
+        // Of what is parked somebody else takes care.
+        if report.lost == 0 && (report.refused == 0 || self.sink.parks()) {
             self.recent.note(settled);
         }
-        metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
-        metrics::counter!("chesterfield_refused_revisions_total").increment(refused as u64);
         Ok(report)
     }
 
-    /// The names of an entity's leaves that are carried, for [`Recent`].
-    fn authored<'a>(&'a self, db: &'a str, entity: &'a Entity) -> impl Iterator<Item = u64> + 'a {
-        entity.members.iter().flat_map(move |member| {
-            let leaves = member.tree.leaves().filter(|&leaf| member.at(leaf).kind.is_carried());
+    /// The names for [`Recent`] of every leaf that an entity had or gets.
+    fn leaves<'a>(&'a self, db: &'a str, entity: &'a Entity, writes: &'a [Write]) -> impl Iterator<Item = u64> + 'a {
+        let had = entity.members.iter().flat_map(move |member| {
+            let leaves = member.tree.leaves();
             leaves.map(move |leaf| self.recent.name(db, &member.id, member.tree.rev(leaf)))
-        })
+        });
+        let gets = writes
+            .iter()
+            .filter_map(move |write| Some(self.recent.name(db, &write.id, write.path.first()?)));
+        had.chain(gets)
     }
 }
 
@@ -226,6 +245,7 @@ impl std::ops::AddAssign for Report {
         self.refused += other.refused;
         self.stuck += other.stuck;
         self.waiting += other.waiting;
+        self.lost += other.lost;
         self.failed += other.failed;
     }
 }

@@ -11,7 +11,10 @@ use crate::couch::Rev;
 /// How many revisions are remembered: of each eight bytes, in a set and in a queue.
 const REMEMBERED: usize = 1 << 16;
 
-/// Authored revisions whose entities were in step when they were last seen; the oldest are forgotten.
+/// Leaves whose entities were in step with them; the oldest are forgotten.
+///
+/// Whatever changes an entity makes a leaf that is not known. So who passes over documents of which every leaf is known misses nothing:
+/// neither a batch of which only a part was written, nor derived revisions that were replicated without what they stem from.
 ///
 /// Forgetting costs a look in vain. Two revisions are taken for one by the chance of 2^-64 for each pair; the hash is another one
 /// in each process, so that nobody can choose revisions that are.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::Error;
 use crate::{
+    parked::Kind,
     reconcile::Write,
     upstream::{
         Upstream,
@@ -28,10 +29,24 @@ struct Failure {
     reason: Option<String>,
 }
 
-/// Writes derived revisions; answers how many were refused. A batch that CouchDB refuses as a whole, because it is too large
+/// A derived revision that the upstream does not take, now or ever, as long as nobody changes what it says or what refuses it.
+pub struct Refused {
+    /// Its document.
+    pub id: String,
+    /// Why.
+    pub error: Kind,
+    /// What the upstream says.
+    pub reason: String,
+}
+
+/// Errors of one document that do not lie in what it says. Whatever a `validate_doc_update` throws stands in the same place.
+const TEMPORARY: [&str; 3] = ["internal_server_error", "service_unavailable", "timeout"];
+
+/// Writes derived revisions; answers those that were refused. A batch that CouchDB refuses as a whole, because it is too large
 /// or because of one document, is written in halves.
-pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<usize, Error> {
-    let mut refused = 0;
+pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<Vec<Refused>, Error> {
+    let mut refused = Vec::new();
+    let mut failed = None;
     let mut batches = vec![writes];
     while let Some(mut batch) = batches.pop() {
         if batch.is_empty() {
@@ -49,10 +64,21 @@ pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<
         match reply.status {
             StatusCode::CREATED | StatusCode::ACCEPTED => {
                 let failures: Vec<Failure> = serde_json::from_slice(&reply.body).unwrap_or_default();
-                refused += failures.len();
                 for failure in failures {
                     let Failure { id, error, reason } = failure;
+                    let reason = reason.unwrap_or_default();
                     tracing::warn!(db, document = id, error, reason, "a derived revision was refused");
+                    let reason = format!("{error}: {reason}");
+                    if TEMPORARY.contains(&&*error) {
+                        failed = Some(Error::Refused {
+                            request: "_bulk_docs",
+                            status: reply.status,
+                            reason: format!("{id}: {reason}"),
+                        });
+                        continue;
+                    }
+                    let error = Kind::Refused;
+                    refused.push(Refused { id, error, reason });
                 }
             }
             // One bad document fails all (transcripts, bulk 13-18).
@@ -68,14 +94,22 @@ pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<
                 batches.push(batch);
             }
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::PRECONDITION_FAILED | StatusCode::BAD_REQUEST => {
-                refused += 1;
-                let error = reply.refused();
-                tracing::warn!(db, document = batch[0].id, %error, "a derived revision was refused");
+                let id = batch.swap_remove(0).id;
+                let error = match reply.status {
+                    StatusCode::PAYLOAD_TOO_LARGE => Kind::TooLarge,
+                    _ => Kind::Refused,
+                };
+                let reason = reply.refused().to_string();
+                tracing::warn!(db, document = id, error = reason, "a derived revision was refused");
+                refused.push(Refused { id, error, reason });
             }
             _ => return Err(reply.refused()),
         }
     }
-    Ok(refused)
+    match failed {
+        Some(failed) => Err(failed),
+        None => Ok(refused),
+    }
 }
 
 /// A `_bulk_docs` of the first of these revisions, and how many they are.

@@ -19,9 +19,13 @@ use http_body_util::{BodyExt, BodyStream, StreamBody};
 use indexmap::IndexMap;
 use tokio::sync::Semaphore;
 
-use super::{Error, store};
+use super::{
+    Error,
+    store::{self, Refused},
+};
 use crate::{
     couch::{Attachment, Attachments},
+    parked::Kind,
     reconcile::{Incoming, Write},
     upstream::{
         Body, BoxError, Upstream,
@@ -57,47 +61,64 @@ pub fn apart(writes: Vec<Write>) -> (Vec<Write>, Vec<InOrder>) {
     (plain, documents.into_values().collect())
 }
 
-/// Writes them; answers how many were not, because they or what they build on was refused.
-///
-/// What cannot be written for another reason keeps no other document from it, and is an error in the end: an attachment may have
-/// been taken away since its entity was read, by a later edit, say, or by compaction. Whoever looks then sees what is there.
-pub async fn write(upstream: &Upstream, db: &str, documents: Vec<InOrder>, turns: &Semaphore) -> Result<usize, Error> {
-    let done = stream::iter(documents).map(|writes| write_document(upstream, db, writes, turns));
-    let mut done = done.buffer_unordered(SIDE_BY_SIDE);
-    let mut result = Ok(0);
-    while let Some(done) = done.next().await {
-        result = match (result, done) {
-            (Ok(refused), Ok(more)) => Ok(refused + more),
-            (Err(error), Err(other)) => {
-                tracing::warn!(db, error = %other, "derived revisions with attachments could not be written");
-                Err(error)
-            }
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        };
-    }
-    result
+/// What became of them.
+#[derive(Default)]
+pub struct Uploads {
+    /// Those that the upstream does not take.
+    pub refused: Vec<Refused>,
+    /// How many were not written because they come after one that was refused.
+    pub left_out: usize,
 }
 
-async fn write_document(upstream: &Upstream, db: &str, writes: InOrder, turns: &Semaphore) -> Result<usize, Error> {
+/// Writes them. What cannot be written for another reason than that it is refused keeps no other document from it, and is an error
+/// in the end: an attachment may have been taken away since its entity was read, by a later edit, say, or by compaction. Whoever
+/// looks then sees what is there.
+pub async fn write(
+    upstream: &Upstream,
+    db: &str,
+    documents: Vec<InOrder>,
+    turns: &Semaphore,
+) -> Result<Uploads, Error> {
+    let done = stream::iter(documents).map(|writes| write_document(upstream, db, writes, turns));
+    let mut done = done.buffer_unordered(SIDE_BY_SIDE);
+    let (mut uploads, mut failed) = (Uploads::default(), None);
+    while let Some(done) = done.next().await {
+        match done {
+            Ok(one) => {
+                uploads.refused.extend(one.refused);
+                uploads.left_out += one.left_out;
+            }
+            Err(error) => {
+                tracing::warn!(db, %error, "a derived revision could not be written with its attachments");
+                failed = Some(error);
+            }
+        }
+    }
+    failed.map_or(Ok(uploads), Err)
+}
+
+async fn write_document(upstream: &Upstream, db: &str, writes: InOrder, turns: &Semaphore) -> Result<Uploads, Error> {
     let mut left = writes.len();
     for write in writes {
-        let is_refused = if write.incoming.is_empty() {
-            store::write(upstream, db, vec![write]).await? > 0
+        left -= 1;
+        let refused = if write.incoming.is_empty() {
+            store::write(upstream, db, vec![write]).await?
         } else {
             // It is never closed.
             let _turn = turns.acquire().await;
-            upload(upstream, db, &write).await?
+            upload(upstream, db, &write).await?.into_iter().collect()
         };
-        if is_refused {
-            return Ok(left);
+        if !refused.is_empty() {
+            return Ok(Uploads {
+                refused,
+                left_out: left,
+            });
         }
-        left -= 1;
     }
-    Ok(left)
+    Ok(Uploads::default())
 }
 
-/// Answers whether it was refused.
-async fn upload(upstream: &Upstream, db: &str, write: &Write) -> Result<bool, Error> {
+async fn upload(upstream: &Upstream, db: &str, write: &Write) -> Result<Option<Refused>, Error> {
     let unreadable = |source: BoxError| Error::Unreadable {
         request: ATTACHMENT,
         source,
@@ -151,11 +172,16 @@ async fn upload(upstream: &Upstream, db: &str, write: &Write) -> Result<bool, Er
     }
     let reply = reply?;
     match reply.status {
-        StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::OK => Ok(false),
+        StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::OK => Ok(None),
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-            let error = reply.refused();
-            tracing::warn!(db, document = write.id, %error, "a derived revision was refused, with its attachments");
-            Ok(true)
+            let id = write.id.clone();
+            let error = match reply.status {
+                StatusCode::PAYLOAD_TOO_LARGE => Kind::TooLarge,
+                _ => Kind::Refused,
+            };
+            let reason = reply.refused().to_string();
+            tracing::warn!(db, document = id, error = reason, "a derived revision was refused");
+            Ok(Some(Refused { id, error, reason }))
         }
         // Of a stub the bytes are not there any more: compaction came between.
         StatusCode::PRECONDITION_FAILED => Err(unreadable(reply.refused().into())),

@@ -32,8 +32,9 @@ use crate::upstream::{
 /// Renewals within a term.
 const BEATS: u32 = 3;
 
-/// Terms after which the lease of a dead proxy is removed: until then people may look at it.
-const KEPT: u32 = 20;
+/// For how long the lease of a dead proxy is kept, whoever it shared with: people may look at it, and who has only been cut off is not
+/// bothered.
+const KEPT: Duration = Duration::from_secs(3600);
 
 /// The most leases that are read, in bytes.
 const LIMIT: usize = 8 << 20;
@@ -53,7 +54,7 @@ pub struct Leases {
 struct State {
     /// Everybody who is alive, this proxy included; none before the first look.
     members: Vec<String>,
-    /// The revision of each other's lease, and since when it is there.
+    /// The revision of each other lease, by its id, and since when it is there.
     seen: HashMap<String, (String, Instant)>,
     /// Of this proxy's own lease.
     rev: Option<String>,
@@ -181,8 +182,8 @@ impl Leases {
         self.renew().await?;
         let rows = self.list().await?;
         let (members, dead) = self.judge(rows);
-        for (proxy, rev) in dead {
-            let at = path([DATABASE, &self.id(&proxy)]);
+        for (id, rev) in dead {
+            let at = path([DATABASE, &id]);
             let ask = Ask::new(Method::DELETE, "a lease", format!("{at}?rev={rev}"));
             // Others are at it, too; and whoever comes back to life renews it.
             ask.send(&self.upstream).await?;
@@ -227,39 +228,33 @@ impl Leases {
     }
 
     async fn list(&self) -> Result<Vec<Row>, Error> {
-        let (start, end) = (self.id(""), format!("lease:{};", self.group));
-        let json = |id: String| encoded(&serde_json::Value::from(id).to_string());
-        let query = format!("?start_key={}&end_key={}", json(start), json(end));
+        let json = |id: &str| encoded(&serde_json::Value::from(id).to_string());
+        let query = format!("?start_key={}&end_key={}", json("lease:"), json("lease;"));
         let ask = Ask::new(Method::GET, "_all_docs", path([DATABASE, "_all_docs"]) + &query).limit(LIMIT);
         let listed: Listed = ask.send(&self.upstream).await?.expect(&[StatusCode::OK])?.json()?;
         Ok(listed.rows)
     }
 
-    /// Who is alive, in order, and who has been dead for so long that the lease, of this revision, can go.
+    /// Who is alive, in order, and the leases, with their revisions, of those who have been dead for so long that they can go.
     fn judge(&self, rows: Vec<Row>) -> (Vec<String>, Vec<(String, String)>) {
         let now = Instant::now();
         let mut state = self.state();
         let mut before = std::mem::take(&mut state.seen);
         let (mut members, mut dead) = (vec![self.me.clone()], Vec::new());
-        for Row {
-            id,
-            value: Value { rev },
-        } in rows
-        {
-            let Some(proxy) = id.strip_prefix(&self.id("")).filter(|proxy| *proxy != self.me) else {
-                continue;
-            };
-            let since = match before.remove(proxy) {
+        let mine = self.id(&self.me);
+        for row in rows.into_iter().filter(|row| row.id != mine) {
+            let (id, rev) = (row.id, row.value.rev);
+            let since = match before.remove(&id) {
                 Some((seen, since)) if seen == rev => since,
                 _ => now,
             };
             let silent = now - since;
-            if silent < self.term {
+            if silent > KEPT.max(self.term * 2) {
+                dead.push((id.clone(), rev.clone()));
+            } else if let Some(proxy) = id.strip_prefix(&self.id("")).filter(|_| silent < self.term) {
                 members.push(proxy.to_owned());
-            } else if silent > self.term * KEPT {
-                dead.push((proxy.to_owned(), rev.clone()));
             }
-            state.seen.insert(proxy.to_owned(), (rev, since));
+            state.seen.insert(id, (rev, since));
         }
         members.sort_unstable();
         (members, dead)
@@ -323,9 +318,9 @@ mod tests {
         assert_eq!(alive(&[("a", "2-a"), ("b", "1-a")]).0, names(&["a", "b"]));
         tokio::time::advance(TERM / 2).await;
         assert_eq!(alive(&[("a", "2-a"), ("b", "1-a")]), (names(&["a"]), vec![]));
-        tokio::time::advance(TERM * KEPT).await;
+        tokio::time::advance(KEPT).await;
         let (members, dead) = alive(&[("a", "3-a"), ("b", "1-a")]);
-        assert_eq!((members, dead), (names(&["a"]), vec![("b".into(), "1-a".into())]));
+        assert_eq!((members, dead), (names(&["a"]), vec![(leases.id("b"), "1-a".into())]));
         assert_eq!(alive(&[("b", "2-a")]).0, names(&["b"]), "it came back to life");
     }
 
@@ -351,7 +346,7 @@ mod tests {
     async fn a_lease_is_renewed_whatever_becomes_of_it() {
         let leases = leases();
         assert!(!leases.holds("db"), "nobody knows yet");
-        assert_eq!(leases.beat().await.unwrap(), [leases.me.clone()]);
+        assert_eq!(leases.beat().await.unwrap(), std::slice::from_ref(&leases.me));
         assert!(leases.is_news(leases.beat().await.unwrap()) && leases.holds("db"));
         // Somebody took it for dead.
         let rev = leases.state().rev.clone().unwrap();

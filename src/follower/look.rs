@@ -15,13 +15,23 @@ use super::{
 use crate::{
     couch::Rev,
     fanout::{EntityKey, FanOut, Report},
-    reconcile::revision::Kind,
     schema::Fingerprints,
     upstream::account,
 };
 
 /// Entities of one database that may fail while it is followed. With more of them something else is wrong.
 const FAILED: usize = 100;
+
+/// What became of a page of changes.
+#[derive(Default)]
+struct Read {
+    /// Entities.
+    looked_at: usize,
+    /// As [`Page::pending`].
+    pending: u64,
+    /// There may be more.
+    is_full: bool,
+}
 
 /// Looks at databases of one upstream.
 pub struct Looker {
@@ -59,19 +69,17 @@ impl Looker {
         if is_thorough && !checkpoint.failed.is_empty() {
             self.try_again(db, &mut checkpoint).await?;
         }
-        let answer = match Answer::read(upstream, db, &checkpoint.since).await {
-            // It is of a database that was here before (transcripts, changes 171).
+        let page = match self.changes(db, &mut checkpoint).await {
+            // It is of another database (transcripts, changes 171).
             Err(error) if error.is_status(StatusCode::BAD_REQUEST) && !is_new => {
                 tracing::warn!(db, %error, "the database is followed from its beginning");
                 checkpoint = self.first(db).await?;
-                Answer::read(upstream, db, &checkpoint.since).await?
+                self.changes(db, &mut checkpoint).await?
             }
-            answer => answer?,
+            page => page?,
         };
-        let page = answer.page()?;
-        let seen = self.changes(db, &page, &mut checkpoint).await?;
         let next = if page.is_full {
-            Next::More(self.throttle.after(seen), page.pending)
+            Next::More(self.throttle.after(page.looked_at), page.pending)
         } else {
             match self.backfill(db, &mut checkpoint).await? {
                 Some(made) if !made.is_done => Next::More(self.throttle.after(made.documents as usize), 0),
@@ -98,10 +106,12 @@ impl Looker {
         })
     }
 
-    /// Brings in step what a page tells of; answers how many entities were looked at.
-    async fn changes(&self, db: &str, page: &Page<'_>, checkpoint: &mut Checkpoint) -> Result<usize, Error> {
+    /// Reads a page of changes and brings in step what it tells of.
+    async fn changes(&self, db: &str, checkpoint: &mut Checkpoint) -> Result<Read, Error> {
+        let answer = Answer::read(self.fan_out.upstream(), db, &checkpoint.since).await?;
+        let page = answer.page()?;
         if page.rows.is_empty() {
-            return Ok(0);
+            return Ok(Read::default());
         }
         let mut keys: Vec<EntityKey> = page.rows.iter().filter_map(|row| self.concerned(db, row)).collect();
         let skipped = page.rows.len() - keys.len();
@@ -110,17 +120,31 @@ impl Looker {
         keys.sort_unstable();
         keys.dedup();
         self.bring_in_step(db, &keys, checkpoint).await?;
-        checkpoint.since.clone_from(&page.last_seq);
-        Ok(keys.len())
+        let Page {
+            last_seq,
+            pending,
+            is_full,
+            ..
+        } = page;
+        checkpoint.since = last_seq;
+        Ok(Read {
+            looked_at: keys.len(),
+            pending,
+            is_full,
+        })
     }
 
-    /// The entity to be looked at for a change. None for what no lens ties to another, what only mirrors an edit, and what this
-    /// process has just seen.
+    /// The entity to be looked at for a change. None for what no lens ties to another, and what this process has just brought in step.
+    ///
+    /// That a revision only mirrors an edit is no reason to pass over it: the batch that it was written in may have arrived in part, and a
+    /// replication may have brought it alone. It costs next to nothing, as the edit itself stands in the same page, and the entity
+    /// is looked at once.
     fn concerned(&self, db: &str, row: &Row<'_>) -> Option<EntityKey> {
         let key = self.fan_out.entity_of(&row.id)?;
-        let is_news = row.changes.iter().any(|leaf| match leaf.rev.parse::<Rev>() {
-            Ok(rev) => Kind::of(&row.id, &rev).is_carried() && !self.fan_out.recent().knows(db, &row.id, &rev),
-            Err(_) => true,
+        let recent = self.fan_out.recent();
+        let is_news = row.changes.iter().any(|leaf| {
+            let rev = leaf.rev.parse::<Rev>();
+            rev.map_or(true, |rev| !recent.knows(db, &row.id, &rev))
         });
         is_news.then_some(key)
     }
@@ -137,6 +161,10 @@ impl Looker {
         };
         let report = self.fan_out.look_at(db, keys, note).await?;
         metrics::counter!("chesterfield_follower_entities_total").increment(keys.len() as u64);
+        // Nobody but the feed knows of them.
+        if report.lost > 0 {
+            return Err(Error::Lost(report.lost));
+        }
         Ok(report)
     }
 
@@ -162,8 +190,10 @@ impl Looker {
             _ => {
                 let database = Database::read(self.fan_out.upstream(), db).await?;
                 let walk = Backfill::over(affected, database.doc_count);
-                let classes = walk.classes.keys().cloned().collect::<Vec<_>>().join(", ");
-                tracing::info!(db, classes, documents = walk.of, "a backfill begins");
+                if walk.of > 0 {
+                    let classes = walk.classes.keys().cloned().collect::<Vec<_>>().join(", ");
+                    tracing::info!(db, classes, documents = walk.of, "a backfill begins");
+                }
                 walk
             }
         };
@@ -180,7 +210,9 @@ impl Looker {
             report,
         };
         if page.is_last {
-            tracing::info!(db, documents = walk.done, "a backfill is done");
+            if walk.of > 0 {
+                tracing::info!(db, documents = walk.done, "a backfill is done");
+            }
             checkpoint.classes = self.plan.all();
         } else {
             checkpoint.backfill = Some(walk);
@@ -202,6 +234,8 @@ impl Looker {
         }
         // A follower may be at it, too: who comes later goes on from where the other one was.
         while let Some(progress) = self.backfill(db, &mut checkpoint).await? {
+            // Most of what comes is what was just written, of which nobody else knows that it need not be looked at.
+            while self.changes(db, &mut checkpoint).await?.is_full {}
             checkpoint.within_bounds()?;
             checkpoint.write(upstream, db).await?;
             tell(&progress);

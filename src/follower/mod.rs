@@ -1,9 +1,9 @@
 //! The follower: reads what has changed in the databases, and brings in step what no proxy saw: what was written straight to CouchDB or by
 //! its replicator, what a proxy left undone that died, and all documents when classes are new or have changed.
 //!
-//! One task owns all others ([`Follower`]). Databases that something happens in are named by [`sources`] and wait in a queue, each once; a
-//! few at a time are looked at ([`look`]), one page each, so that a large one holds up no other. How far each has been read is kept
-//! in it ([`checkpoint`]). A page that fails is read again after a pause that grows.
+//! One task owns all others ([`Follower`]). Databases that something happens in are named by `sources` and wait in a queue, each once; a
+//! few at a time are looked at (`look`), one page each, so that a large one holds up no other. How far each has been read is kept
+//! in it ([`Checkpoint`]). A page that fails is read again after a pause that grows.
 //!
 //! Whatever is done twice, by two proxies or after a crash, does no harm: reconciling finds nothing to do.
 
@@ -96,6 +96,9 @@ pub enum Error {
     /// More entities failed than the checkpoint is moved past.
     #[error("{0} entities cannot be read or written")]
     Failures(usize),
+    /// Entities are stuck, and could not be parked either.
+    #[error("{0} entities cannot be parked: the log tells why")]
+    Lost(usize),
 }
 
 impl Error {

@@ -1,4 +1,5 @@
-//! Where the names of databases come from: the server's feed of updates, and a look through all of them as a net below it.
+//! What there is to be looked at: databases that the server's feed of updates names, all of them as a net below it, and what failed in
+//! this process.
 
 use std::time::Duration;
 
@@ -47,7 +48,8 @@ pub async fn updates(shared: &Shared) {
                 }
             }
             Err(account::Error::Refused { status, reason, .. }) if status != StatusCode::SERVICE_UNAVAILABLE => {
-                if !is_told {
+                // The embedded store, past which nobody writes, says that it has no such feed.
+                if !is_told && status != StatusCode::NOT_IMPLEMENTED {
                     tracing::warn!(
                         %status,
                         reason,
@@ -94,7 +96,11 @@ pub async fn sweeps(shared: &Shared) {
             }
             Err(error) => {
                 failures += 1;
-                tracing::warn!(%error, "the databases cannot be listed");
+                tracing::warn!(
+                    %error,
+                    "the databases cannot be listed: the account of the upstream's URL has to be a server admin, or `databases` has to name \
+                     them without `*` and `?`"
+                );
                 shared.settings.pauses.after(failures).min(shared.settings.sweep)
             }
         };
@@ -117,12 +123,31 @@ async fn sweep(shared: &Shared) -> Result<(), Error> {
     Ok(())
 }
 
-/// Names the databases in which a fan-out of this process has failed.
+/// Makes up for fan-outs of this process that failed, for ever: whoever follows the database, the entities are known here.
 pub async fn missed(shared: &Shared) {
+    let fan_out = &shared.fan_out;
+    let mut failures = 0;
     loop {
-        let name = shared.fan_out.missed().next().await;
-        if shared.is_ours(&name) {
-            shared.queue.wake(&name, true);
+        let (db, keys) = fan_out.missed().next().await;
+        let mut failed = Vec::new();
+        let done = fan_out.look_at(&db, &keys, |key, _| failed.push(key.clone())).await;
+        match done {
+            Ok(_) if failed.is_empty() => {
+                failures = 0;
+                continue;
+            }
+            Ok(_) => fan_out.missed().add(&db, &failed),
+            // The database is gone, and what was to be carried with it.
+            Err(account::Error::Refused {
+                status: StatusCode::NOT_FOUND,
+                ..
+            }) => continue,
+            Err(error) => {
+                tracing::debug!(db, %error, "a fan-out cannot be made up for yet");
+                fan_out.missed().add(&db, &keys);
+            }
         }
+        failures += 1;
+        sleep(shared.settings.pauses.after(failures)).await;
     }
 }

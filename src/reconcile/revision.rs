@@ -51,11 +51,6 @@ impl Kind {
         derived.map_or(Kind::Authored, |(kind, _)| kind)
     }
 
-    /// Whether it is an edit that other documents are to have.
-    pub fn is_carried(self) -> bool {
-        matches!(self, Kind::Authored | Kind::Merge)
-    }
-
     fn name(self) -> &'static str {
         Self::DERIVED
             .iter()

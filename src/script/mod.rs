@@ -102,7 +102,7 @@ impl Script {
         }
     }
 
-    /// The text of each module as it is run, what is imported before what imports it.
+    /// The text of each module as it is run, what is imported first.
     pub fn modules(&self) -> impl Iterator<Item = &str> {
         self.0.modules.iter().map(|module| &*module.function)
     }

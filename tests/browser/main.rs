@@ -35,12 +35,12 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// With the configuration of the repository, except for `cors`.
+    /// With the configuration of the repository, except for `cors`; others use the same CouchDB, and theirs is not followed.
     fn serve(cors: &str, couch: Option<&Couch>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
         let config = format!(
-            "listen: 127.0.0.1:0\nschemas: {}\nlog: {{ level: warn }}\ncors: {cors}\n",
+            "listen: 127.0.0.1:0\nschemas: {}\nlog: {{ level: warn }}\ncors: {cors}\nfollower: off\n",
             schemas.display()
         );
         fs::write(folder.path().join("config.yaml"), config).unwrap();

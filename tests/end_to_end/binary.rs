@@ -11,7 +11,9 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A running `chesterfield serve` with the top-level configuration, killed when dropped.
+use super::couch;
+
+/// A running `chesterfield serve`, killed when dropped.
 pub struct Chesterfield {
     process: Child,
     address: SocketAddr,
@@ -27,9 +29,19 @@ impl Chesterfield {
         Self::serve_with(upstream, Path::new("schemas"))
     }
 
-    /// The same with other schemas.
+    /// The same with other schemas. On a server that many share it follows nobody's databases.
     pub fn serve_with(upstream: &str, schemas: &Path) -> Self {
+        let follower = match couch::url() {
+            Some(_) => "off",
+            None => "on",
+        };
+        Self::configured(upstream, schemas, &format!("follower: {follower}\n"))
+    }
+
+    /// The same with a configuration; what it does not say has its default.
+    pub fn configured(upstream: &str, schemas: &Path, config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.yaml"), config).unwrap();
         let (process, address) = start(([127, 0, 0, 1], 0).into(), upstream, schemas, folder.path());
         Self {
             process,
@@ -76,7 +88,7 @@ fn start(listen: SocketAddr, upstream: &str, schemas: &Path, folder: &Path) -> (
         .env("CHESTERFIELD_LISTEN", listen.to_string())
         .env("CHESTERFIELD_UPSTREAM", upstream)
         .env("CHESTERFIELD_DATA", folder.join("data"))
-        .env_remove("CHESTERFIELD_CONFIG")
+        .env("CHESTERFIELD_CONFIG", folder.join("config.yaml"))
         .env("CHESTERFIELD_SCHEMAS", schemas)
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped())

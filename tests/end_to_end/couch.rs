@@ -3,7 +3,11 @@
 use std::{
     env,
     net::SocketAddr,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
 };
 
 use chesterfield::{
@@ -54,6 +58,8 @@ struct Deadly {
     upstream: Upstream,
     word: &'static str,
     death: Death,
+    /// How often it strikes.
+    left: AtomicUsize,
     tell: mpsc::Sender<()>,
 }
 
@@ -89,14 +95,15 @@ impl Couch {
         )
     }
 
-    /// A way that is deadly whenever the fan-out of an edit with this word in it passes; told to the receiver.
-    pub fn deadly(word: &'static str, death: Death) -> (Self, mpsc::Receiver<()>) {
+    /// A way that is deadly the first times that the fan-out of an edit with this word in it passes; told to the receiver.
+    pub fn deadly(word: &'static str, death: Death, times: usize) -> (Self, mpsc::Receiver<()>) {
         let (tell, told) = mpsc::channel();
         let way = Self::behind(|upstream| {
             Arc::new(Deadly {
                 upstream,
                 word,
                 death,
+                left: times.into(),
                 tell,
             })
         });
@@ -148,7 +155,11 @@ impl Writes for Deadly {
                 return Ok(self.upstream.send(call.into_request()).await?);
             }
             let posted = body::read(call.body, usize::MAX).await?;
-            let is_deadly = String::from_utf8_lossy(&posted).contains(self.word);
+            let is_deadly = String::from_utf8_lossy(&posted).contains(self.word)
+                && self
+                    .left
+                    .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+                    .is_ok();
             call.body = body::full(posted);
             if is_deadly && self.death == Death::BeforeFanOut {
                 return self.strike().await;

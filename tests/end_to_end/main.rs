@@ -13,23 +13,40 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::Path,
-    process::Command,
-    sync::{Arc, Mutex},
+    process::{self, Command},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
 use binary::Chesterfield;
 use couch::{Couch, Death, credited};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// Lets a story happen before these proxies; `couch`, with credentials, is for what passes them by.
 fn tell(story: &str, proxies: &[String], couch: &str) -> Result<(), String> {
+    tell_of(story, &name(), proxies, couch)
+}
+
+/// A name that no other database has.
+fn name() -> String {
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    let (process, number) = (process::id(), NAMES.fetch_add(1, Ordering::Relaxed));
+    format!("todos-{process}-{number}-{}", Timestamp::now().as_millisecond())
+}
+
+/// The same in a database of this name.
+fn tell_of(story: &str, name: &str, proxies: &[String], couch: &str) -> Result<(), String> {
     npm::node_modules();
     let proxies: Vec<String> = proxies.iter().map(|url| credited(url)).collect();
     let node = Command::new("node")
         .arg(npm::folder().join(story).with_extension("mjs"))
         .env("PROXIES", proxies.join(" "))
         .env("COUCH", couch)
+        .env("DATABASE", name)
         .env("CHESTERFIELD", env!("CARGO_BIN_EXE_chesterfield"))
         .output()
         .expect("node");
@@ -78,16 +95,18 @@ fn version_2(version: &str, newer: &str) -> Value {
     json!({"name": "todo-app", "version": version, "dependencies": dependencies, "newer": newer})
 }
 
-/// Before a proxy that is killed at fan-outs of edits with `deadly` in them; answers how often it was.
-fn before_a_mortal_proxy(story: &str, death: Death) -> usize {
-    let (way, deadly) = Couch::deadly("deadly", death);
-    let couch = credited(&way.url());
-    let proxy = Chesterfield::serve(&couch);
+/// Before a proxy that is killed at the first fan-outs of edits with `deadly` in them, and that follows the story's database as is said;
+/// answers how often it was.
+fn before_a_mortal_proxy(story: &str, death: Death, times: usize, follower: &str) -> usize {
+    let (way, deadly) = Couch::deadly("deadly", death, times);
+    let (couch, name) = (credited(&way.url()), name());
+    let config = format!("databases: [{name}]\nfollower: {follower}\n");
+    let proxy = Chesterfield::configured(&couch, Path::new("schemas"), &config);
     let url = proxy.url();
     let proxy = Arc::new(Mutex::new(proxy));
     let mortal = proxy.clone();
     let deaths = thread::spawn(move || deadly.iter().map(|()| mortal.lock().unwrap().replace()).count());
-    if let Err(failure) = tell(story, &[url], &couch) {
+    if let Err(failure) = tell_of(story, &name, &[url], &couch) {
         panic!("{failure}\nThe proxies said:\n{}", proxy.lock().unwrap().log());
     }
     drop(way);
@@ -176,10 +195,22 @@ fn apps_may_meet_different_proxies() {
 
 #[test]
 fn the_next_write_repairs_what_a_killed_proxy_left() {
-    assert_eq!(before_a_mortal_proxy("killed", Death::BeforeFanOut), 2);
+    assert_eq!(
+        before_a_mortal_proxy("killed", Death::BeforeFanOut, usize::MAX, "off"),
+        2
+    );
 }
 
 #[test]
 fn a_write_is_not_carried_twice_when_its_proxy_is_killed() {
-    assert_eq!(before_a_mortal_proxy("killed_late", Death::AfterFanOut), 1);
+    assert_eq!(
+        before_a_mortal_proxy("killed_late", Death::AfterFanOut, usize::MAX, "off"),
+        1
+    );
+}
+
+#[test]
+fn what_a_killed_proxy_left_is_found_by_the_one_in_its_place() {
+    let follower = "{ sweep: 100ms, pause: 10ms, lease: 1s }";
+    assert_eq!(before_a_mortal_proxy("followed", Death::BeforeFanOut, 1, follower), 1);
 }

@@ -1,4 +1,4 @@
-// A proxy is killed between a write and its fan-out, and another one takes its place: the next write brings all in step, or `chesterfield reconcile`.
+// A proxy is killed between a write and its fan-out, and another one takes its place: the next write brings all in step, or `chesterfield backfill`.
 //
 // Whoever runs this kills the proxy when it carries the edits titled `deadly`.
 import { story, todo } from './world.mjs';
@@ -35,7 +35,7 @@ await story(async (world) => {
   // Nor need anybody write.
   await couch.put({ ...(await couch.get(v1.item('swept'))), isDone: true });
   await everybodyHolds(only(v1.item('swept'), todo('swept', { title: 'Bake bread', status: 'done' })));
-  await world.reconcile();
+  await world.backfill();
   await everybodyHolds(todo('swept', { title: 'Bake bread', status: 'done' }));
 
   // Whoever writes in another version could not know: both edits are there, in conflict, in all versions.

@@ -7,7 +7,7 @@ import { PouchDB } from './clients.mjs';
 
 const PATIENCE = Number(process.env.PATIENCE ?? 60_000);
 const proxies = process.env.PROXIES.split(' ');
-const name = `todos-${process.pid}-${Date.now()}`;
+const name = process.env.DATABASE ?? `todos-${process.pid}-${Date.now()}`;
 
 // Fires whenever something has happened anywhere. Conditions are looked at again only then.
 const events = new EventEmitter();
@@ -132,9 +132,9 @@ class World {
   }
 
   // Somebody brings the database in step by hand.
-  async reconcile() {
+  async backfill() {
     const env = { ...process.env, CHESTERFIELD_UPSTREAM: process.env.COUCH };
-    await promisify(execFile)(process.env.CHESTERFIELD, ['reconcile', name], { env });
+    await promisify(execFile)(process.env.CHESTERFIELD, ['backfill', name], { env });
   }
 
   // What is alive in the database.

@@ -14,8 +14,9 @@ use std::{
 use bytes::Bytes;
 use chesterfield::{
     config::{Config, Given, Overrides, Schemas},
-    fanout::FanOut,
+    fanout::{FanOut, Retrying},
     follower::{self, Follower},
+    parked::{Parked, Pauses},
     proxy::{
         self, Databases, Passing, Proxy, Settings, Writes,
         validate::{Validate, Validating},
@@ -46,6 +47,7 @@ pub struct Stage {
     followers: CancellationToken,
     kept: Vec<CancellationToken>,
     config: Config,
+    pauses: Option<Pauses>,
 }
 
 /// A proxy on a port of its own.
@@ -54,6 +56,7 @@ pub struct Server {
     stop: CancellationToken,
     served: JoinHandle<()>,
     writes: Option<Arc<FanningOut>>,
+    retrying: Option<Retrying>,
 }
 
 /// What a server answered.
@@ -108,7 +111,8 @@ impl Stage {
         Self::build(Path::new("schemas"), wrap).await
     }
 
-    async fn build(schemas: &Path, wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
+    /// Both.
+    pub async fn build(schemas: &Path, wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
         let mut upstream = match std::env::var("COUCHDB_URL") {
             Ok(url) => upstream::http(&url, Timeouts::default()).unwrap(),
             Err(_) => Upstream {
@@ -139,6 +143,7 @@ impl Stage {
             followers: CancellationToken::new(),
             kept: Vec::new(),
             config,
+            pauses: None,
         };
         assert!(stage.direct().ask("PUT", "", "").await.status.is_success());
         stage
@@ -149,6 +154,11 @@ impl Stage {
         let Schemas { registry, apps, .. } = &self.config.schemas;
         let scoped = |app: &Arc<AppManifest>| AppManifest::new(registry, app.manifest.clone(), scope);
         self.config.proxy.apps = Apps::new(apps.iter().map(scoped)).unwrap();
+    }
+
+    /// Migrating proxies that are started from now on park what is stuck, and try it again after these pauses.
+    pub fn park(&mut self, pauses: Pauses) {
+        self.pauses = Some(pauses);
     }
 
     /// What migrating proxies that are started from now on do with documents that do not fit a class, and with those of all others.
@@ -182,23 +192,31 @@ impl Stage {
 
     fn fan_out(&self) -> FanOut {
         let schemas = &self.config.schemas;
-        FanOut::new(
+        let fan_out = FanOut::new(
             self.upstream.clone(),
             schemas.registry.clone(),
             schemas.lenses.clone().into(),
-        )
+        );
+        match self.pauses {
+            Some(pauses) => {
+                let parked = Parked::new(self.upstream.clone(), schemas.fingerprints.clone(), pauses);
+                fan_out.parking(parked)
+            }
+            None => fan_out,
+        }
     }
 
     async fn proxy_of(&mut self, fan_out: FanOut, limits: Limits) -> Asking {
-        let fanning_out = Arc::new(FanningOut::new(self.upstream.clone(), fan_out, limits));
+        let fanning_out = Arc::new(FanningOut::new(self.upstream.clone(), fan_out.clone(), limits));
         let writes = Validating::before(fanning_out.clone(), self.config.judge(), limits.held);
-        let server = Server::start(
+        let mut server = Server::start(
             self.config.proxy.clone(),
             self.upstream.clone(),
             writes,
             Some(fanning_out),
         )
         .await;
+        server.retrying = Retrying::start(fan_out);
         let asking = self.asking(&server);
         self.servers.push(server);
         asking
@@ -316,12 +334,16 @@ impl Server {
             stop,
             served,
             writes: fanning,
+            retrying: None,
         }
     }
 
     async fn end(self) {
         self.stop.cancel();
         self.served.await.unwrap();
+        if let Some(retrying) = self.retrying {
+            retrying.finish().await;
+        }
         if let Some(writes) = self.writes {
             writes.finish().await;
         }

@@ -183,11 +183,13 @@ impl Shared {
         let (entities, mut unseen) = self.apply(keys, read, &accepted);
         let mut report = Report::default();
         if !entities.is_empty() {
-            report += self.told(db, self.fan_out.bring_in_step(db, entities).await);
+            let known: Vec<EntityKey> = entities.keys().cloned().collect();
+            let entities = entities.into_values().collect();
+            report += self.told(db, &known, self.fan_out.bring_in_step(db, entities).await);
         }
         loop {
             if !unseen.is_empty() {
-                report += self.told(db, self.fan_out.reconcile(db, &unseen).await);
+                report += self.told(db, &unseen, self.fan_out.reconcile(db, &unseen).await);
             }
             unseen = stay.leave();
             if unseen.is_empty() {
@@ -211,19 +213,19 @@ impl Shared {
         // It is never closed.
         let _turn = self.late.acquire_many(keys.len() as u32).await;
         let failed = |key: &EntityKey, error: &Error| self.fan_out.tell_failed(db, key, error);
-        self.told(db, self.fan_out.look_at(db, keys, failed).await)
+        self.told(db, keys, self.fan_out.look_at(db, keys, failed).await)
     }
 
     /// What failed is counted, told in the log, and left to the follower.
-    fn told(&self, db: &str, result: Result<Report, Error>) -> Report {
+    fn told(&self, db: &str, keys: &[EntityKey], result: Result<Report, Error>) -> Report {
         let report = result.unwrap_or_else(|error| {
             metrics::counter!("chesterfield_fan_out_failures_total").increment(1);
             tracing::error!(%error, db, "a fan-out failed");
-            self.fan_out.missed().add(db);
+            self.fan_out.missed().add(db, keys);
             Report::default()
         });
         if report.failed > 0 {
-            self.fan_out.missed().add(db);
+            self.fan_out.missed().add(db, keys);
         }
         report
     }
@@ -234,8 +236,10 @@ impl Shared {
         keys: Vec<EntityKey>,
         read: Option<Vec<Entity>>,
         accepted: &Accepted,
-    ) -> (Vec<Entity>, Vec<EntityKey>) {
-        let Some(read) = read else { return (Vec::new(), keys) };
+    ) -> (HashMap<EntityKey, Entity>, Vec<EntityKey>) {
+        let Some(read) = read else {
+            return (HashMap::new(), keys);
+        };
         let mut entities: HashMap<EntityKey, Entity> = keys.into_iter().zip(read).collect();
         let mut unseen = Vec::new();
         for write in &accepted.known {
@@ -251,7 +255,7 @@ impl Shared {
                 unseen.push(key.clone());
             }
         }
-        (entities.into_values().collect(), unseen)
+        (entities, unseen)
     }
 }
 

@@ -34,7 +34,7 @@ struct Looking {
 }
 
 enum Reader {
-    Plain(Noting),
+    Plain(Box<Noting>),
     Gzip(Box<MultiGzDecoder<Noting>>),
     /// CouchDB will not take it, and says so itself.
     Unreadable(Vec<EntityKey>),
@@ -67,7 +67,7 @@ pub fn watch(fan_out: &FanOut, headers: &HeaderMap, body: Body, limit: usize) ->
         is_too_long: false,
     };
     let reader = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => Reader::Plain(noting),
+        None | Some(b"identity") => Reader::Plain(Box::new(noting)),
         Some(b"gzip") => Reader::Gzip(Box::new(MultiGzDecoder::new(noting))),
         Some(_) => Reader::Unreadable(Vec::new()),
     };
