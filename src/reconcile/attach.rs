@@ -133,7 +133,7 @@ impl Work<'_> {
         let member = &self.entity.members[place];
         let mut path = member.tree.path(at);
         let came = path.find(|&node| member.tree.rev(node).generation() == attachment.revpos);
-        came.is_none_or(|node| member.at(node).kind.is_carried())
+        came.is_none_or(|node| matches!(member.at(node).kind, Kind::Authored | Kind::Merge))
     }
 
     /// The revision of another document of the target's side that has an attachment.
