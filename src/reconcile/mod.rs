@@ -23,6 +23,8 @@
 //! 5. The path grows by one node for each edit that is missing on it, the leaf's last on top.
 //! 6. A part that need not exist (an *optional* one) ends with a tombstone where the lens makes nothing of it, but never begins
 //!    with one: such edits are *unmade*, and of these its author knows, whatever its own path says.
+//! 7. Attachments go past the lens: what the inputs have under a name, the target has too (`attach`). Bytes that its document
+//!    lacks are told with the revision, and where they are.
 //!
 //! Then each document is settled, in revisions that are never carried: leaves that are *behind* another one, or were *rejected* or
 //! *ended* elsewhere, end; a merged document whose branches only racing proxies made is *joined*; and along
@@ -46,6 +48,7 @@
 //! * a device that restores only its newest class brings everything back, and the servers agree when they meet;
 //! * concurrent edits are a conflict in every version with the same winner, and resolving it in any version, by any client, resolves
 //!   it in all;
+//! * the primary documents of all versions have the same attachments, and no stub is written of what a document does not have;
 //! * whatever part of a fan-out arrives, looking again loses nothing and ends in agreement; a second look finds nothing.
 //!
 //! What a document in conflict shows agrees for the primary documents of all versions. Of a part (a todo's status, a person's address)
@@ -61,7 +64,7 @@
 //! Where proxies raced, the document was then deleted, and an older version brings it back, a part can be left in conflict with what it
 //! was before the deletion: seen once.
 //!
-//! Not proven: lenses that fail (their edits are refused and everything else carried), attachments, more than two inputs, schemas
+//! Not proven: lenses that fail (their edits are refused and everything else carried), attachments of parts, more than two inputs, schemas
 //! in which both sides of a lens have several classes, several versions creating one key without knowing of each other (nothing is lost,
 //! but versions may show different winners until the conflict is resolved), edit ids that collide (48 bits within one entity).
 
