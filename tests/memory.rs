@@ -173,7 +173,7 @@ async fn answer(done: Arc<Done>, request: Request<Body>) -> Result<Response<Body
         *done.put.lock().unwrap() = Some(seen);
         return json(
             StatusCode::CREATED,
-            json!({"ok": true, "id": "todo-item:a:v:1", "rev": "1-a"}),
+            json!({"ok": true, "id": path.split('/').nth(2), "rev": "1-a"}),
         );
     }
     body.collect().await.unwrap();
