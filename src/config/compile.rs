@@ -45,6 +45,7 @@ pub(super) fn load(overrides: &Overrides) -> (Option<Config>, Problems) {
     let timeouts = settings.timeouts(file.timeouts.unwrap_or_default());
     let limits = file.limits.unwrap_or_default();
     let script_limits = settings.script_limits(limits.script.as_ref());
+    let headers = settings.headers(limits.headers);
     let limits = settings.limits(&limits, timeouts.fan_out);
     let pauses = settings.pauses(&file.parked.unwrap_or_default());
     let data = settings.folder(overrides.data.as_ref(), file.data, DATA);
@@ -104,6 +105,7 @@ pub(super) fn load(overrides: &Overrides) -> (Option<Config>, Problems) {
                 databases: patterns,
                 apps: schemas.apps.clone(),
                 timeouts: timeouts.proxy,
+                headers,
                 cors,
                 changes,
                 ..proxy::Settings::default()
@@ -223,6 +225,7 @@ impl Settings<'_> {
             fan_out: duration("fan-out", file.fan_out, Limits::default().patience),
             proxy: proxy::Timeouts {
                 head: duration("head", file.head, proxy.head),
+                body: duration("body", file.body, proxy.body),
                 drain: duration("drain", file.drain, proxy.drain),
             },
         }
@@ -254,6 +257,15 @@ impl Settings<'_> {
             self.flaw(at, format!("`{text}` is no size"), mend);
             default
         })
+    }
+
+    fn headers(&mut self, given: Option<u16>) -> usize {
+        let given = given.map_or(proxy::Settings::default().headers, usize::from);
+        if given == 0 {
+            let mend = "write a number above zero, as in `100`";
+            self.flaw("/limits/headers", "no request would be taken".to_owned(), mend);
+        }
+        given
     }
 
     fn limits(&mut self, file: &LimitsFile, patience: Duration) -> Limits {

@@ -124,6 +124,7 @@ pub(super) struct TimeoutsFile {
     pub(super) idle: Option<String>,
     pub(super) fan_out: Option<String>,
     pub(super) head: Option<String>,
+    pub(super) body: Option<String>,
     pub(super) drain: Option<String>,
 }
 
@@ -152,12 +153,13 @@ pub(super) struct CorsFile {
     pub(super) headers: Option<Vec<String>>,
 }
 
-/// Sizes like `64MB`.
+/// Sizes like `64MB`, and a number.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct LimitsFile {
     pub(super) body: Option<String>,
     pub(super) held: Option<String>,
+    pub(super) headers: Option<u16>,
     pub(super) script: Option<ScriptLimitsFile>,
 }
 

@@ -56,6 +56,7 @@ struct ClassFile {
     document_id: Option<String>,
     #[serde(default)]
     attachments: Carrying,
+    merge: Option<Merge>,
     /// All other members.
     #[serde(flatten)]
     definition: Map<String, Value>,
@@ -68,6 +69,14 @@ enum Carrying {
     #[default]
     Copy,
     Omit,
+}
+
+/// What becomes of conflicts.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Merge {
+    /// Two sides that have changed different fields become one.
+    Fields,
 }
 
 /// A class and the file it is from.
@@ -228,11 +237,14 @@ fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> O
     });
     let pattern = report.take(&source.file, pattern)?;
     let class = Class {
+        merges_fields: matches!(file.merge, Some(Merge::Fields)),
         omits_attachments: file.attachments == Carrying::Omit,
         ..Class::new(name, version, pattern)
     };
-    let class = class.with_definition(Value::Object(file.definition.clone()));
-    report.take(&source.file, class)
+    report.take(
+        &source.file,
+        class.with_definition(Value::Object(file.definition.clone())),
+    )
 }
 
 /// A semantic version, told at `/version`.

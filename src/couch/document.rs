@@ -14,7 +14,7 @@ use serde::{
 use serde_json::value::{RawValue, to_raw_value};
 use smol_str::SmolStr;
 
-use super::{Attachments, Rev};
+use super::{Rev, three_way::same_attachments};
 
 /// Fields of most documents.
 const FEW: usize = 32;
@@ -268,8 +268,7 @@ impl<'de> Deserialize<'de> for Document {
 impl Document {
     /// The same names for the same bytes, whenever they came.
     pub fn has_same_attachments(&self, other: &Self) -> bool {
-        let [a, b] = [self, other].map(|document| Attachments::of(document).unwrap_or_default());
-        a.is_same(&b)
+        same_attachments(self, other)
     }
 
     /// The same, borrowed.

@@ -11,6 +11,7 @@ mod nesting;
 pub mod rev;
 pub mod route;
 pub mod selector;
+mod three_way;
 pub mod tree;
 
 pub use attachments::{Attachment, Attachments};
@@ -21,4 +22,5 @@ pub use elements::Elements;
 pub use rev::{InvalidRev, Rev};
 pub use route::Route;
 pub use selector::Selector;
+pub use three_way::{ThreeWay, three_way};
 pub use tree::{Content, NodeId, RevTree};

@@ -19,6 +19,7 @@ pub type NodeId = usize;
 struct Node<C> {
     rev: Rev,
     parent: Option<NodeId>,
+    children: Vec<NodeId>,
     is_inner: bool,
     content: C,
 }
@@ -48,7 +49,12 @@ impl<C: Content> RevTree<C> {
         self.nodes.is_empty()
     }
 
-    /// Every node, in no particular order.
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Every node, in the order in which they came.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<C> {
         0..self.nodes.len()
     }
@@ -76,6 +82,16 @@ impl<C: Content> RevTree<C> {
     /// The node before `node`; none at a root.
     pub fn parent(&self, node: NodeId) -> Option<NodeId> {
         self.nodes[node].parent
+    }
+
+    /// Nodes without a parent.
+    pub fn roots(&self) -> &[NodeId] {
+        &self.roots
+    }
+
+    /// The nodes right after `node`.
+    pub fn children(&self, node: NodeId) -> &[NodeId] {
+        &self.nodes[node].children
     }
 
     /// `node` and its ancestors, newest first.
@@ -120,6 +136,7 @@ impl<C: Content> RevTree<C> {
                     self.nodes.push(Node {
                         rev: rev.clone(),
                         parent: None,
+                        children: Vec::new(),
                         is_inner: false,
                         content: content(rev),
                     });
@@ -127,10 +144,7 @@ impl<C: Content> RevTree<C> {
                 }
             };
             if let Some(child) = child {
-                if self.nodes[child].parent.replace(node).is_none() {
-                    self.roots.retain(|&root| root != child);
-                }
-                self.nodes[node].is_inner = true;
+                self.attach(child, node);
             }
             if !known {
                 self.roots.push(node);
@@ -139,6 +153,23 @@ impl<C: Content> RevTree<C> {
             child = Some(node);
         }
         newest
+    }
+
+    fn attach(&mut self, child: NodeId, to: NodeId) {
+        let before = self.nodes[child].parent.replace(to);
+        if before == Some(to) {
+            return;
+        }
+        let siblings = match before {
+            Some(parent) => &mut self.nodes[parent].children,
+            None => &mut self.roots,
+        };
+        // It is among the last: it has just been added.
+        if let Some(place) = siblings.iter().rposition(|&other| other == child) {
+            siblings.remove(place);
+        }
+        self.nodes[to].children.push(child);
+        self.nodes[to].is_inner = true;
     }
 }
 

@@ -25,6 +25,7 @@ mod replicate;
 pub mod respond;
 pub mod server;
 mod service;
+mod shape;
 mod stack;
 mod trace;
 pub mod validate;
@@ -57,6 +58,8 @@ pub struct Settings {
     /// The most that is read of a body that has to be read whole: a `_changes` filter, jobs of replication. More is refused with
     /// 413.
     pub filter_limit: usize,
+    /// The most headers a request may have; more are refused with 431.
+    pub headers: usize,
     /// How long the server waits for clients.
     pub timeouts: Timeouts,
     /// What web apps of other origins may do; none: what CouchDB's own settings say.
@@ -82,6 +85,8 @@ pub enum Undeclared {
 pub struct Timeouts {
     /// For the head of a request, and so for the next one on a kept-alive connection.
     pub head: Duration,
+    /// Between the bytes of a request's body, while it is waited for.
+    pub body: Duration,
     /// For open requests, once the server is told to stop. Live feeds are cut at once.
     pub drain: Duration,
 }
@@ -131,6 +136,7 @@ impl Default for Settings {
             databases: Databases::default(),
             apps: Apps::default(),
             filter_limit: 1 << 20,
+            headers: server::HEADERS,
             timeouts: Timeouts::default(),
             cors: None,
             changes: Changes::default(),
@@ -142,6 +148,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             head: Duration::from_secs(30),
+            // As CouchDB waits (`attachment_writer_timeout`, and mochiweb's own).
+            body: Duration::from_secs(300),
             drain: Duration::from_secs(30),
         }
     }

@@ -1,5 +1,7 @@
 //! One function turns errors into CouchDB's `{"error","reason"}`.
 
+use std::time::Duration;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
@@ -87,8 +89,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// For how long the client was silent, if that is why its request failed.
+    fn silence(&self) -> Option<Duration> {
+        match self {
+            Self::Body(ReadError::Broken(source)) | Self::Upstream(upstream::Error::Broken { source, .. }) => {
+                upstream::client_was_silent(&**source)
+            }
+            _ => None,
+        }
+    }
+
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
+            told if told.silence().is_some() => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::Version { .. }
             | Self::NoVersionInPath
             | Self::TwoVersions { .. }
@@ -112,6 +125,9 @@ impl Error {
 
     /// What a client may read: of the upstream, no more than that it failed.
     fn reason(&self) -> String {
+        if let Some(after) = self.silence() {
+            return format!("nothing came of the request's body for {after:?}");
+        }
         match self {
             Self::Upstream(upstream::Error::Unreachable { .. }) => "the upstream cannot be reached".to_owned(),
             Self::Upstream(upstream::Error::Broken { .. }) => "the upstream broke off its answer".to_owned(),

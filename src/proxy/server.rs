@@ -28,6 +28,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Proxy, Timeouts, headers::Peer, stack::stack};
 use crate::upstream::body;
 
+/// So many headers hyper reads without allocating.
+pub(super) const HEADERS: usize = 100;
+
 /// Serves HTTP/1.1, and HTTP/2 to clients that begin with it, until told to stop.
 ///
 /// Then no connection is accepted any more, idle ones are closed, live feeds are cut as soon as they have nothing to say, and other
@@ -35,7 +38,7 @@ use crate::upstream::body;
 pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: CancellationToken) {
     let timeouts = proxy.settings.timeouts;
     let mut connections = JoinSet::new();
-    let server = server(timeouts);
+    let server = server(timeouts, proxy.settings.headers);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -60,13 +63,16 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: CancellationT
     }
 }
 
-fn server(timeouts: Timeouts) -> Builder<TokioExecutor> {
+fn server(timeouts: Timeouts, headers: usize) -> Builder<TokioExecutor> {
     let mut server = Builder::new(TokioExecutor::new());
     server
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.head)
         .writev(true);
+    if headers != HEADERS {
+        server.http1().max_headers(headers);
+    }
     server
         .http2()
         .timer(TokioTimer::new())
@@ -85,7 +91,9 @@ async fn connection(
     if let Err(error) = tune(&stream) {
         tracing::debug!(%error, "a socket option could not be set");
     }
-    let head = proxy.settings.timeouts.head;
+    let Timeouts {
+        head, body: patience, ..
+    } = proxy.settings.timeouts;
     let stack = stack(proxy, Peer::new(peer), stop.clone());
     let begun = Arc::new(AtomicBool::new(false));
     let service = {
@@ -93,7 +101,7 @@ async fn connection(
         // hyper calls through a shared reference; cloning the layers only counts references.
         service_fn(move |request: Request<Incoming>| {
             begun.store(true, Ordering::Relaxed);
-            stack.clone()(request.map(body::incoming))
+            stack.clone()(request.map(|body| body::incoming(body, patience)))
         })
     };
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));

@@ -16,7 +16,7 @@ use super::{
     cors::{self, Met},
     headers,
     headers::Peer,
-    live, respond, service, trace, version,
+    live, respond, service, shape, trace, version,
 };
 use crate::upstream::Body;
 
@@ -34,6 +34,7 @@ pub(super) fn stack(
         .layer_fn(traced)
         .layer_fn(move |inner| shared(inner, shared_by.clone()))
         .layer_fn(answered)
+        .layer_fn(admitted)
         .layer_fn(move |inner| forwarded(inner, peer.clone()))
         .layer_fn(move |inner| understood(inner, proxy.clone()))
         .layer_fn(move |inner| ended(inner, stop.clone()))
@@ -88,6 +89,14 @@ fn answered(mut inner: impl Layer<Request<Body>, Error>) -> impl Layer<Request<B
         inner
             .call(request)
             .map(|answer| Ok(answer.unwrap_or_else(|error| respond::error(&error))))
+    })
+}
+
+/// What may be read in several ways ends here.
+fn admitted(mut inner: impl Layer<Request<Body>, Error>) -> impl Layer<Request<Body>, Error> {
+    service_fn(move |request| match shape::admit(&request) {
+        Ok(()) => Either::Left(inner.call(request)),
+        Err(error) => Either::Right(ready(Err(error))),
     })
 }
 

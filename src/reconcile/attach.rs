@@ -157,7 +157,7 @@ impl Work<'_> {
         let (mut had, mut revs, mut unread) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_lost = false;
         for &(place, node) in inputs {
-            let Some(known) = self.before(place, node, &seen) else {
+            let Some(known) = self.seen_below(place, node, &seen) else {
                 continue;
             };
             let member = &self.entity.members[place];
@@ -186,7 +186,7 @@ impl Work<'_> {
     }
 
     /// What stands on the path of `node` below the edits that were not seen; none if none was.
-    fn before(&self, place: usize, node: NodeId, seen: &HashSet<EditId>) -> Option<NodeId> {
+    fn seen_below(&self, place: usize, node: NodeId, seen: &HashSet<EditId>) -> Option<NodeId> {
         let member = &self.entity.members[place];
         let is_told = |&at: &NodeId| member.at(at).kind != Kind::Local;
         let path: Vec<NodeId> = member.tree.path(node).collect();

@@ -17,18 +17,19 @@ use crate::{
 const HORIZON: usize = if cfg!(test) { 4 } else { 100 };
 
 /// One leaf that may have edits for one target, over one lens.
-struct Crossing<'a> {
-    lens: &'a Lens,
-    to: Direction,
-    target: ClassId,
+pub(super) struct Crossing<'a> {
+    pub lens: &'a Lens,
+    pub to: Direction,
+    pub target: ClassId,
     /// The class whose leaf is looked at.
-    source: ClassId,
-    leaf: NodeId,
+    pub source: ClassId,
+    pub leaf: NodeId,
 }
 
 /// What becomes of a target.
 enum Carried {
-    Live(Arc<Document>),
+    /// With the revisions of shared documents that its lens looked at.
+    Live(Arc<Document>, Vec<Rev>),
     /// There need not be such a document: one that is not there is not begun with a tombstone.
     Nothing,
     Tombstone,
@@ -36,14 +37,14 @@ enum Carried {
 }
 
 /// What a lens is given: the leaf, and the leaves of its neighbours that go with it.
-struct Inputs {
+pub(super) struct Inputs {
     /// In the order of the step; none where there is no live document.
     bodies: Vec<Option<Arc<Document>>>,
     /// Where these bodies stand.
     shown: Vec<Option<NodeId>>,
     revs: Vec<Rev>,
     /// The leaf first: its member, its node, and the edits on its path.
-    ends: Vec<(usize, NodeId, HashSet<EditId>)>,
+    pub(super) ends: Vec<(usize, NodeId, HashSet<EditId>)>,
 }
 
 impl Work<'_> {
@@ -87,11 +88,10 @@ impl Work<'_> {
             return false;
         };
         let parent = self.parent(crossing.lens, target, &inputs);
-        let seen = parent
-            .map(|parent| self.entity.members[target].edits(parent))
-            .unwrap_or_default();
+        let seen = parent.map(|parent| self.entity.members[target].edits(parent));
+        let seen: HashSet<EditId> = seen.into_iter().flatten().collect();
         if self
-            .arriving(source, crossing.leaf, target, &seen.into_iter().collect())
+            .arriving(source, crossing.leaf, target, |edit| seen.contains(&edit))
             .is_empty()
         {
             return false;
@@ -109,8 +109,20 @@ impl Work<'_> {
         let Some(attached) = self.attached(&onto, &inputs.shown) else {
             return false;
         };
-        let body = match self.put(crossing, &inputs, old.as_deref(), &attached) {
-            Ok(Carried::Live(body)) => Some(body),
+        let on_path = parent
+            .map(|parent| self.entity.members[target].edits(parent))
+            .unwrap_or_default();
+        let missing = self.missing(target, &inputs, &on_path);
+        let Some(before) = self.before(crossing, source, &missing) else {
+            return false;
+        };
+        let mut looked_at: Vec<Rev> = Vec::new();
+        let (before, saw): (Option<Arc<Document>>, _) = before.unzip();
+        let body = match self.put(crossing, &inputs, old.as_deref(), before.as_deref(), &attached) {
+            Ok(Carried::Live(body, shared)) => {
+                looked_at.extend(saw.into_iter().chain(shared));
+                Some(body)
+            }
             Ok(Carried::Nothing) if parent.is_none() => {
                 let unmade = self.missing(target, &inputs, &[]).into_iter();
                 self.unmade.extend(unmade.map(|edit| (target, edit)));
@@ -126,8 +138,8 @@ impl Work<'_> {
         let member = &self.entity.members[target];
         let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();
         let on_path: Vec<EditId> = path.iter().map(EditId::of).collect();
-        let missing = self.missing(target, &inputs, &on_path);
-        let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).chain(attached.revs).collect();
+        let sources = inputs.revs.into_iter().chain(stand_in).chain(attached.revs);
+        let sources: Vec<Rev> = sources.chain(looked_at).collect();
         path.reverse();
         for edit in self.fading(target, &on_path) {
             path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));
@@ -141,6 +153,9 @@ impl Work<'_> {
     /// that holds more than a part does not end with the part's: it lives on, with what the source shows now.
     fn outlive(&self, crossing: &Crossing, target: usize, parent: Option<NodeId>, inputs: &mut Inputs) {
         let source = &self.entity.members[self.member(crossing.source)];
+        if !source.at(crossing.leaf).is_tombstone() {
+            return;
+        }
         let mut live = self.entity.members[target].tree.live();
         let is_only = parent.is_some() && live.next() == parent && live.next().is_none();
         let shown = source
@@ -153,8 +168,7 @@ impl Work<'_> {
             .tree
             .live()
             .any(|leaf| source.tree.path(leaf).any(|node| Some(node) == forked));
-        let is_closed = source.at(crossing.leaf).is_tombstone();
-        let lives_on = is_closed && (self.nth(crossing) > 0 || is_only && is_side);
+        let lives_on = self.nth(crossing) > 0 || is_only && is_side;
         if let Some((winner, body)) = shown.filter(|_| lives_on) {
             inputs.bodies[self.nth(crossing)] = Some(body.clone());
             inputs.shown[self.nth(crossing)] = Some(winner);
@@ -173,13 +187,14 @@ impl Work<'_> {
     /// All edits of a leaf that arrive at `target` through it stand on one path there, with all else that both have.
     fn has_arrived(&self, source: usize, leaf: NodeId, target: usize) -> bool {
         let member = &self.entity.members[target];
-        let held = member.held();
         if self.is_cut(target) {
-            return self.arriving(source, leaf, target, held).is_empty();
+            return self
+                .arriving(source, leaf, target, |edit| member.holds(edit))
+                .is_empty();
         }
-        let arriving = self.arriving(source, leaf, target, &HashSet::new());
+        let arriving = self.arriving(source, leaf, target, |_| false);
         let Some(last) = arriving.last() else { return true };
-        if !arriving.iter().all(|edit| held.contains(edit)) {
+        if !arriving.iter().all(|edit| member.holds(*edit)) {
             return false;
         }
         // A branch that has ended needs no counterpart.
@@ -187,27 +202,25 @@ impl Work<'_> {
             return true;
         }
         let mut edits = self.entity.members[source].edits(leaf);
-        edits.retain(|edit| held.contains(edit) && self.origins.belongs(*edit, member.class));
+        edits.retain(|edit| member.holds(*edit) && self.origins.belongs(*edit, member.class));
         let has_all = |node: NodeId| {
             let path: HashSet<EditId> = member.tree.path(node).map(|node| member.at(node).edit).collect();
             edits.iter().all(|edit| path.contains(edit))
         };
-        let ends = member
-            .tree
-            .nodes()
-            .filter(|&node| member.at(node).edit == *last || edits.last() == Some(&member.at(node).edit));
+        let ends = [Some(last), edits.last()].into_iter().flatten();
+        let ends = ends.flat_map(|edit| member.places(*edit).iter().copied());
         ends.chain(member.tree.leaves()).any(has_all)
     }
 
     /// The edits on the path of a leaf that arrive at `target` through it and are not among those it has, oldest first.
-    fn arriving(&self, source: usize, leaf: NodeId, target: usize, has: &HashSet<EditId>) -> Vec<EditId> {
+    fn arriving(&self, source: usize, leaf: NodeId, target: usize, has: impl Fn(EditId) -> bool) -> Vec<EditId> {
         let member = &self.entity.members[source];
         let class = self.entity.members[target].class;
         let edits = member.edits(leaf);
         // Where paths were cut, what stands before an edit that the target has was there too, and an edit that nobody here authored
         // may be one that the target has had.
         let is_cut = self.is_cut(target);
-        let is_known = |edit: &EditId| has.contains(edit) && self.origins.belongs(*edit, class);
+        let is_known = |edit: &EditId| has(*edit) && self.origins.belongs(*edit, class);
         let known = if is_cut {
             edits.iter().rposition(is_known).map_or(0, |n| n + 1)
         } else {
@@ -215,7 +228,7 @@ impl Work<'_> {
         };
         let arrives = |edit: &EditId| {
             self.origins.arrives(*edit, class, member.class)
-                && !has.contains(edit)
+                && !has(*edit)
                 && !(is_cut && self.origins.is_orphan(*edit))
         };
         edits.into_iter().skip(known).filter(arrives).collect()
@@ -227,7 +240,7 @@ impl Work<'_> {
         let mut missing = Vec::new();
         let (leaf, others) = inputs.ends.split_at(1);
         for (place, node, _) in others.iter().chain(leaf) {
-            for edit in self.arriving(*place, *node, target, &seen) {
+            for edit in self.arriving(*place, *node, target, |edit| seen.contains(&edit)) {
                 if seen.insert(edit) {
                     missing.push(edit);
                 }
@@ -278,7 +291,7 @@ impl Work<'_> {
 
     /// The leaf of another input that goes with a leaf: of several live ones that which has seen the same edits, as far as they
     /// belong into both; else the winner.
-    fn companion(&self, source: usize, leaf: NodeId, other: usize) -> Option<NodeId> {
+    pub(super) fn companion(&self, source: usize, leaf: NodeId, other: usize) -> Option<NodeId> {
         let (here, there) = (&self.entity.members[source], &self.entity.members[other]);
         let mut live: Vec<NodeId> = there.tree.live().collect();
         if live.len() > 1 {
@@ -297,7 +310,7 @@ impl Work<'_> {
 
     /// The revision whose body a leaf's edits tell: the leaf, or what stands below revisions that only tidy this document and
     /// show what other documents say. None: that body must be read first.
-    fn told(&mut self, place: usize, leaf: NodeId) -> Option<NodeId> {
+    pub(super) fn told(&mut self, place: usize, leaf: NodeId) -> Option<NodeId> {
         let member = &self.entity.members[place];
         if member.at(leaf).is_tombstone() {
             return Some(leaf);
@@ -352,50 +365,6 @@ impl Work<'_> {
         fading
     }
 
-    /// The node of the target that has most of the leaf's edits, then of any, and on whose path every edit has been seen by the
-    /// inputs, or can never be. A leaf is a fast-forward; an inner node, or none, is a conflict.
-    fn parent(&self, lens: &Lens, target: usize, inputs: &Inputs) -> Option<NodeId> {
-        let tree = &self.entity.members[target].tree;
-        let mut nodes: Vec<NodeId> = tree.nodes().collect();
-        // Parents before their children.
-        nodes.sort_by_key(|&node| tree.rev(node).generation());
-        let is_cut = self.is_cut(target);
-        let mut fits = vec![false; nodes.len()];
-        let mut shared = vec![(0, 0, 0); nodes.len()];
-        for &node in &nodes {
-            let edit = tree.content(node).edit;
-            // The leaf decides for every edit that belongs to its class: that another input has seen an edit does not
-            // tell that the leaf's author had. But an edit of which a part was not made tells nothing of the part's author.
-            let seen = inputs.ends.iter().find_map(|(place, _, path)| {
-                let input = &self.entity.members[*place];
-                let is_told = !lens.is_optional(input.class) || input.held().contains(&edit);
-                (is_told && self.origins.belongs(edit, input.class)).then(|| path.contains(&edit))
-            });
-            // Where `_revs_limit` has cut paths, an edit that both sides have vouches for what stands before it, and one whose
-            // author is no longer known is too old to be in conflict.
-            let is_vouched = is_cut && seen == Some(true);
-            let is_old = is_cut && self.origins.is_orphan(edit);
-            let parent = tree.parent(node);
-            fits[node] = is_vouched || (is_old || seen.unwrap_or(true)) && parent.is_none_or(|parent| fits[parent]);
-            // What only tidies this document does not count.
-            let counts = usize::from(tree.content(node).kind != Kind::Local);
-            let leaf = inputs.ends.first().filter(|(_, _, path)| path.contains(&edit));
-            // What does not arrive through the leaf cannot be added on top: it has to be there already.
-            let class = self.entity.members[target].class;
-            let stays = leaf.is_some_and(|(p, ..)| !self.origins.arrives(edit, class, self.entity.members[*p].class));
-            let (staying, of_leaf, of_any) = parent.map_or((0, 0, 0), |parent| shared[parent]);
-            shared[node] = (
-                staying + counts * usize::from(stays),
-                of_leaf + counts * usize::from(leaf.is_some()),
-                of_any + counts,
-            );
-        }
-        nodes
-            .into_iter()
-            .filter(|&node| fits[node])
-            .max_by_key(|&node| (shared[node], tree.rev(node)))
-    }
-
     /// What the target was where the new revision branches off. Where compaction has taken that, the winner stands in for it,
     /// and its revision is told. The outer `None`: that body must be read first.
     fn old(&mut self, target: usize, parent: Option<NodeId>) -> Option<(Option<Arc<Document>>, Option<Rev>)> {
@@ -428,10 +397,11 @@ impl Work<'_> {
     }
 
     fn put(
-        &self,
+        &mut self,
         crossing: &Crossing,
         inputs: &Inputs,
         old: Option<&Document>,
+        before: Option<&Document>,
         attached: &Attached,
     ) -> Result<Carried, PutError> {
         let source = &self.entity.members[self.member(crossing.source)];
@@ -456,24 +426,18 @@ impl Work<'_> {
             sources: &sources,
             old: old.map(|old| &old.fields),
         };
-        Ok(match self.made(crossing.lens, &put, Some(&attached.document))? {
+        let (made, looked_at) = self.made(crossing.lens, &put, Some(&attached.document), before)?;
+        Ok(match made {
             Made::Document(fields) => {
                 let document = self.document(crossing.target, fields, Some(&attached.document));
                 self.fits(crossing.target, &document)?;
-                Carried::Live(Arc::new(document))
+                if let (Direction::Up, Some(Some(source))) = (crossing.to, sources.first()) {
+                    self.create_embedded(crossing.lens, source, &document, old)?;
+                }
+                Carried::Live(Arc::new(document), looked_at)
             }
             Made::Nothing => Carried::Nothing,
             Made::NotReady => Carried::NotReady,
-        })
-    }
-
-    /// What a lens makes. An attachment is more than a part's default: whoever holds one is not empty.
-    pub(super) fn made(&self, lens: &Lens, put: &Put, old: Option<&Document>) -> Result<Made, PutError> {
-        let made = lens.put(put)?;
-        let holds_more = || old.is_some_and(|old| old.attachments.is_some());
-        Ok(match (made, lens.default_of(put.target)) {
-            (Made::Nothing, Some(default)) if holds_more() => Made::Document(default.clone()),
-            (made, _) => made,
         })
     }
 }

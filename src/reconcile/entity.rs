@@ -1,10 +1,13 @@
 //! An entity as it was read: one revision tree for each of its documents.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::revision::{EditId, Kind};
 use crate::{
-    couch::{Content, Document, NodeId, Rev, RevTree},
+    couch::{Content, Document, Fields, NodeId, Rev, RevTree},
     schema::{ClassId, Registry},
 };
 
@@ -42,8 +45,8 @@ pub struct Member {
     pub id: String,
     /// Its revisions.
     pub tree: RevTree<Stored>,
-    /// Every edit in the tree.
-    held: HashSet<EditId>,
+    /// Where each edit in the tree stands.
+    held: HashMap<EditId, Vec<NodeId>>,
 }
 
 /// The documents that share a key and whose classes are tied by lenses, in the order of [`Registry::entity`].
@@ -53,6 +56,8 @@ pub struct Entity {
     pub key: String,
     /// The documents, existing or not.
     pub members: Vec<Member>,
+    /// Documents of other entities that these embed or refer to, as far as they were read.
+    pub shared: Vec<Arc<Member>>,
 }
 
 impl Content for Stored {
@@ -76,6 +81,16 @@ impl Body {
 }
 
 impl Member {
+    /// A document of which nothing is read yet.
+    pub fn new(class: ClassId, id: String) -> Self {
+        Self {
+            class,
+            id,
+            tree: RevTree::default(),
+            held: HashMap::new(),
+        }
+    }
+
     /// Adds a revision and its ancestors, newest first. A body that is known already stays; `ancestors` is what is known
     /// of the bodies of those that are new. Answers the node and whether its revision is new.
     pub fn insert(&mut self, path: &[Rev], body: Body, ancestors: Body) -> Option<(NodeId, bool)> {
@@ -85,8 +100,11 @@ impl Member {
             kind: Kind::of(id, rev),
             body: ancestors.clone(),
         };
+        let known = self.tree.len();
         let (node, is_new) = self.tree.insert(path, stored)?;
-        self.held.extend(path.iter().map(EditId::of));
+        for node in known..self.tree.len() {
+            self.held.entry(self.tree.content(node).edit).or_default().push(node);
+        }
         let stored = self.tree.content_mut(node);
         if !stored.is_known() {
             stored.body = body;
@@ -94,9 +112,14 @@ impl Member {
         Some((node, is_new))
     }
 
-    /// Every edit in the tree, on whatever path.
-    pub fn held(&self) -> &HashSet<EditId> {
-        &self.held
+    /// Whether an edit is in the tree, on whatever path.
+    pub fn holds(&self, edit: EditId) -> bool {
+        self.held.contains_key(&edit)
+    }
+
+    /// Where an edit stands: on several paths after a conflict.
+    pub fn places(&self, edit: EditId) -> &[NodeId] {
+        self.held.get(&edit).map_or(&[], Vec::as_slice)
     }
 
     /// The edits on the path of `node`, oldest first.
@@ -115,9 +138,26 @@ impl Member {
             .collect()
     }
 
+    /// The edits on the paths of all live leaves.
+    pub fn alive(&self) -> HashSet<EditId> {
+        let (mut edits, mut seen) = (HashSet::new(), HashSet::new());
+        for leaf in self.tree.live() {
+            // What leaves share is walked once.
+            let own = self.tree.path(leaf).take_while(|node| seen.insert(*node));
+            edits.extend(own.map(|node| self.at(node).edit));
+        }
+        edits
+    }
+
     /// The revisions on the path of `node`, newest first.
     pub fn revs(&self, node: NodeId) -> Vec<Rev> {
         self.tree.path(node).map(|n| self.tree.rev(n).clone()).collect()
+    }
+
+    /// The fields of every revision whose body is known, leaf or not.
+    pub fn bodies(&self) -> impl Iterator<Item = &Fields> {
+        let bodies = self.tree.nodes().filter_map(|node| self.at(node).body.live());
+        bodies.map(|body| &body.fields)
     }
 
     /// What stands at `node`.
@@ -127,23 +167,19 @@ impl Member {
 }
 
 impl Entity {
-    /// An entity of which nothing is read yet. `None` if the class is tied to no other, or the key cannot stand in every id
-    /// (see [`Registry::entity_ids`]).
+    /// An entity of which nothing is read yet. `None` if the class is tied to no other and shared by none, or the key cannot stand in every
+    /// id (see [`Registry::entity_ids`]).
     pub fn new(registry: &Registry, class: ClassId, key: &str) -> Option<Self> {
         let classes = registry.entity(class);
-        if classes.len() < 2 {
+        if classes.len() < 2 && !registry.is_shared(class) {
             return None;
         }
         let ids = registry.entity_ids(class, key)?;
-        let members = classes.iter().zip(ids).map(|(&class, id)| Member {
-            class,
-            id,
-            tree: RevTree::default(),
-            held: HashSet::new(),
-        });
+        let members = classes.iter().zip(ids).map(|(&class, id)| Member::new(class, id));
         Some(Self {
             key: key.to_owned(),
             members: members.collect(),
+            shared: Vec::new(),
         })
     }
 

@@ -44,8 +44,14 @@ impl Work<'_> {
                 continue;
             }
             let edits = self.edits_of(place, tree.leaves());
+            let mut holders: HashMap<EditId, Vec<NodeId>> = HashMap::new();
+            for (leaf, edits) in &edits {
+                for edit in edits {
+                    holders.entry(*edit).or_default().push(*leaf);
+                }
+            }
             for leaf in tree.live().collect::<Vec<_>>() {
-                if self.is_behind(place, leaf, &edits) {
+                if self.is_behind(place, leaf, &edits, &holders) {
                     moved |= self.drop_leaf(place, leaf);
                 }
             }
@@ -59,18 +65,33 @@ impl Work<'_> {
             .collect()
     }
 
-    fn is_behind(&self, place: usize, leaf: NodeId, edits: &EditsOf) -> bool {
+    fn is_behind(&self, place: usize, leaf: NodeId, edits: &EditsOf, holders: &HashMap<EditId, Vec<NodeId>>) -> bool {
         let member = &self.entity.members[place];
         let tree = &member.tree;
         let is_derived = |node: NodeId| member.at(node).kind != Kind::Authored;
+        let is_copy = |node: NodeId| {
+            let parent = tree.parent(node).map(|parent| member.at(parent));
+            member.at(node).kind == Kind::Merge && parent.is_none_or(Stored::is_tombstone)
+        };
         let mine = &edits[&leaf];
         let counts = |other: &NodeId| {
             *other != leaf && !(member.at(*other).is_tombstone() && member.at(*other).kind == Kind::Local)
         };
-        tree.leaves().filter(counts).any(|other| {
+        // Whoever has them all has the rarest: of thousands of branches that is mostly the leaf alone.
+        let rarest = mine
+            .iter()
+            .filter_map(|edit| holders.get(edit))
+            .min_by_key(|them| them.len());
+        let all = rarest.is_none().then(|| tree.leaves()).into_iter().flatten();
+        let them = rarest.into_iter().flatten().copied().chain(all);
+        them.filter(counts).any(|other| {
             let theirs = &edits[&other];
             // Of two leaves with the same edits the authored one stays, then the higher one, so that all agree on which.
             let yields = (is_derived(leaf), tree.rev(other)) > (is_derived(other), tree.rev(leaf));
+            // Of what was created twice, of copies that differ, one stays, or what was made of it.
+            if is_copy(leaf) && !member.at(other).is_tombstone() {
+                return !is_copy(other) || yields;
+            }
             mine.is_subset(theirs) && (mine.len() < theirs.len() || yields)
         })
     }
@@ -88,19 +109,26 @@ impl Work<'_> {
             }
             live.sort_by_key(|&leaf| tree.rev(leaf));
             let edits = self.edits_of(place, live.iter().copied());
+            let alive: Vec<HashSet<EditId>> = self.entity.members.iter().map(Member::alive).collect();
             let mut holders: HashMap<EditId, usize> = HashMap::new();
             for &edit in edits.values().flatten() {
                 *holders.entry(edit).or_default() += 1;
             }
-            while live.len() > 1
-                && let Some(n) = live.iter().position(|leaf| {
-                    let own = edits[leaf].iter().filter(|edit| holders[edit] == 1);
-                    self.is_rejected(place, &own.copied().collect())
-                })
-            {
+            let mut n = 0;
+            while live.len() > 1 && n < live.len() {
+                let own = edits[&live[n]].iter().filter(|edit| holders[edit] == 1);
+                if !self.is_rejected(place, &own.copied().collect::<Vec<_>>(), &alive) {
+                    n += 1;
+                    continue;
+                }
                 let leaf = live.remove(n);
                 for edit in &edits[&leaf] {
-                    holders.entry(*edit).and_modify(|holders| *holders -= 1);
+                    let left = holders.entry(*edit).or_default();
+                    *left -= 1;
+                    // One of those that were looked at has it alone now.
+                    if *left == 1 {
+                        n = 0;
+                    }
                 }
                 moved |= self.drop_leaf(place, leaf);
             }
@@ -155,19 +183,27 @@ impl Work<'_> {
     }
 
     /// `own` are the edits that one live leaf of a document has and no other.
-    fn is_rejected(&self, place: usize, own: &HashSet<EditId>) -> bool {
+    /// `alive` is what the live leaves of each document have.
+    fn is_rejected(&self, place: usize, own: &[EditId], alive: &[HashSet<EditId>]) -> bool {
         let member = &self.entity.members[place];
-        self.entity.members.iter().any(|neighbour| {
-            let mut alive = neighbour.tree.live().peekable();
-            !own.is_empty()
-                && alive.peek().is_some()
-                && own.iter().all(|edit| {
-                    self.origins.arrives(*edit, member.class, neighbour.class) && neighbour.held().contains(edit)
-                })
-                && !alive
-                    .flat_map(|leaf| neighbour.edits(leaf))
-                    .any(|edit| own.contains(&edit))
-        })
+        let mut neighbours = self.entity.members.iter().zip(alive);
+        !own.is_empty()
+            && neighbours.any(|(neighbour, alive)| {
+                let is_gone = |edit: &EditId| {
+                    self.origins.arrives(*edit, member.class, neighbour.class)
+                        && neighbour.holds(*edit)
+                        && !alive.contains(edit)
+                };
+                // What a merge has ended lives on in another side, and was not ended here if the merge was none of this document.
+                let is_merged = |leaf: &NodeId| {
+                    let edit = neighbour.at(*leaf).edit;
+                    self.origins.is_merge(edit) && !self.origins.belongs(edit, member.class)
+                };
+                let mut merged = neighbour.tree.leaves().filter(is_merged);
+                !alive.is_empty()
+                    && own.iter().all(is_gone)
+                    && !merged.any(|leaf| neighbour.edits(leaf).iter().any(|edit| own.contains(edit)))
+            })
     }
 
     /// Brings documents in line with the inputs they follow ([`Registry::flow`](crate::schema::Registry::flow)).
@@ -296,13 +332,13 @@ impl Work<'_> {
             sources: &sources,
             old: Some(&old.fields),
         };
-        let fields = match self.made(on.lens, &put, Some(&attached.document)) {
-            Ok(Made::Document(fields)) => fields,
-            Ok(Made::NotReady) => {
+        let (fields, looked_at) = match self.made(on.lens, &put, Some(&attached.document), None) {
+            Ok((Made::Document(fields), looked_at)) => (fields, looked_at),
+            Ok((Made::NotReady, _)) => {
                 self.outcome.is_waiting = true;
                 return false;
             }
-            Ok(Made::Nothing) => return false,
+            Ok((Made::Nothing, _)) => return false,
             Err(error) => return self.refuse(on.place, error),
         };
         let shown = self.document(on.target, fields, Some(&attached.document));
@@ -310,6 +346,7 @@ impl Work<'_> {
             .iter()
             .filter_map(|(input, winner)| Some(input.tree.rev((*winner)?)))
             .chain(&attached.revs)
+            .chain(&looked_at)
             .collect();
         let edit = EditId::made(reason, &member.id, &revs);
         let is_winner = member.tree.winner() == Some(leaf);
@@ -369,14 +406,20 @@ impl Work<'_> {
         missing
     }
 
-    /// The input holds every edit that the target's leaves hold of it, or was not made of it.
+    /// The input holds every edit that the target's leaves hold of it, or was not made of it. Where paths were cut, one that it holds
+    /// vouches for what stands before it.
     fn has_all(&self, input: usize, target: usize, live: &[NodeId]) -> bool {
-        let class = self.entity.members[input].class;
-        let held = self.entity.members[input].held();
+        let from = &self.entity.members[input];
+        let is_cut = self.is_cut(input);
         let target = &self.entity.members[target];
-        let mut edits = live.iter().flat_map(|&leaf| target.edits(leaf));
-        let has = |edit| held.contains(&edit) || self.unmade.contains(&(input, edit));
-        (!held.is_empty() || self.unmade.iter().any(|(part, _)| *part == input))
-            && edits.all(|edit| has(edit) || !self.origins.belongs(edit, class))
+        let has = |edit: &EditId| from.holds(*edit) || self.unmade.contains(&(input, *edit));
+        let belongs = |edit: &EditId| self.origins.belongs(*edit, from.class);
+        let is_known = |leaf: &NodeId| {
+            let edits = target.edits(*leaf);
+            let vouched = edits.iter().rposition(|edit| from.holds(*edit) && belongs(edit));
+            let first = vouched.filter(|_| is_cut).map_or(0, |n| n + 1);
+            edits[first..].iter().all(|edit| has(edit) || !belongs(edit))
+        };
+        (!from.tree.is_empty() || self.unmade.iter().any(|(part, _)| *part == input)) && live.iter().all(is_known)
     }
 }

@@ -8,7 +8,10 @@ use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, BodyStream, Empty, Full, StreamBody};
 use hyper::body::Incoming;
 
-use super::{Body, BoxError};
+use super::{
+    Body, BoxError,
+    idle::{Idle, Sender},
+};
 
 /// Why a body could not be read whole.
 #[derive(Debug, thiserror::Error)]
@@ -31,14 +34,21 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// What a client sends.
-pub fn incoming(body: Incoming) -> Body {
+/// What a client sends; it fails if nothing comes for `patience` while it is waited for ([`client_was_silent`]).
+///
+/// [`client_was_silent`]: super::client_was_silent
+pub fn incoming(body: Incoming, patience: Duration) -> Body {
     // Boxing an empty body allocates nothing: it has no size.
     if body.is_end_stream() {
         empty()
     } else {
-        body.map_err(Into::into).boxed_unsync()
+        Idle::new(body, Sender::Client, patience).boxed_unsync()
     }
+}
+
+/// The same body, which says nothing of its length: it is read as it comes, and not given up because of what it announces.
+pub fn unannounced(body: Body) -> Body {
+    Body::new(StreamBody::new(BodyStream::new(body)))
 }
 
 /// How a body begins.

@@ -16,7 +16,7 @@ use tower::{Service, service_fn, util::BoxCloneSyncService};
 
 use super::{
     Body, BoxError, Error, LiveFeed, Upstream, UpstreamService,
-    idle::{Idle, watch, within},
+    idle::{Idle, Sender, watch, within},
     pool::{Failure, Pool},
 };
 use crate::couch::route::{decode, is_multipart, query_pairs};
@@ -141,7 +141,7 @@ where
             let mut answer = answer.map_err(|failure| target.failed(failure))?;
             target.relocate(answer.headers_mut(), &reachable);
             Ok(answer.map(|body| match idle {
-                Some(after) => Idle::new(body, after).boxed_unsync(),
+                Some(after) => Idle::new(body, Sender::Upstream, after).boxed_unsync(),
                 None => body.map_err(Into::into).boxed_unsync(),
             }))
         }

@@ -1,4 +1,4 @@
-//! How long an upstream may be silent: before its answer and between the bytes of it.
+//! How long a peer may be silent: an upstream before its answer and between the bytes of it, a client between those of its request.
 
 use std::{
     future::Future,
@@ -21,6 +21,7 @@ pin_project! {
     pub(super) struct Idle<B> {
         #[pin]
         body: B,
+        who: Sender,
         after: Duration,
         // Made when the body first makes us wait: most small answers never do.
         deadline: Option<Pin<Box<Sleep>>>,
@@ -28,10 +29,29 @@ pin_project! {
     }
 }
 
+/// Whose body it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    Client,
+    Upstream,
+}
+
 /// Nothing came for this long.
 #[derive(Debug, thiserror::Error)]
-#[error("the upstream sent nothing for {0:?}")]
-pub(super) struct Silence(Duration);
+#[error("the {} sent nothing for {after:?}", match .who { Sender::Client => "client", Sender::Upstream => "upstream" })]
+pub(super) struct Silence {
+    who: Sender,
+    after: Duration,
+}
+
+/// For how long the client sent nothing, if that is what went wrong.
+pub fn client_was_silent(error: &(dyn std::error::Error + 'static)) -> Option<Duration> {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut silences = causes.filter_map(|error| error.downcast_ref::<Silence>());
+    silences
+        .find(|silence| silence.who == Sender::Client)
+        .map(|silence| silence.after)
+}
 
 /// When a request's body last moved: an upstream need not answer before it has read what it was sent.
 #[derive(Clone)]
@@ -115,9 +135,10 @@ where
 }
 
 impl<B> Idle<B> {
-    pub(super) fn new(body: B, after: Duration) -> Self {
+    pub(super) fn new(body: B, who: Sender, after: Duration) -> Self {
         Self {
             body,
+            who,
             after,
             deadline: None,
             waiting: false,
@@ -147,7 +168,8 @@ where
             deadline.as_mut().reset(Instant::now() + *this.after);
         }
         ready!(deadline.as_mut().poll(cx));
-        Poll::Ready(Some(Err(Silence(*this.after).into())))
+        let (who, after) = (*this.who, *this.after);
+        Poll::Ready(Some(Err(Silence { who, after }.into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -205,7 +227,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_silence_between_bytes_counts() {
         let (sender, body) = scripted();
-        let mut body = Idle::new(body, SECOND);
+        let mut body = Idle::new(body, Sender::Upstream, SECOND);
         for _ in 0..3 {
             sender.send(Bytes::from_static(b"x")).unwrap();
             assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "x");
@@ -218,6 +240,17 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_client_is_told_from_a_silent_upstream() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("it broke")]
+        struct Broke(#[source] Silence);
+        for (who, told) in [(Sender::Client, Some(SECOND)), (Sender::Upstream, None)] {
+            assert_eq!(client_was_silent(&Broke(Silence { who, after: SECOND })), told);
+        }
+        assert_eq!(client_was_silent(&std::io::Error::other("else")), None);
+    }
+
+    #[test]
     fn wrappers_say_what_they_wrap() {
         let body = Full::new(Bytes::from_static(b"four"))
             .map_err(|never| match never {})
@@ -227,7 +260,7 @@ mod tests {
             (body.size_hint().exact(), body.is_end_stream(), moved.is_some()),
             (Some(4), false, true)
         );
-        let idle = Idle::new(body, SECOND);
+        let idle = Idle::new(body, Sender::Upstream, SECOND);
         assert_eq!((idle.size_hint().exact(), idle.is_end_stream()), (Some(4), false));
     }
 }

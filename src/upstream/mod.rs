@@ -16,6 +16,7 @@ mod idle;
 mod pool;
 
 pub use self::http::{InvalidUrl, Timeouts, http};
+pub use self::idle::client_was_silent;
 
 /// Any error of a streaming body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

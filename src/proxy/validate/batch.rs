@@ -36,6 +36,10 @@ const SHORT: usize = 64 << 10;
 struct Taken {
     /// Each with its place among all documents.
     rows: VecDeque<(usize, Refused)>,
+    /// What the rows take, in bytes.
+    size: usize,
+    /// Where they are held.
+    place: Place,
     is_new_edits: bool,
     unseen: Option<Unseen>,
 }
@@ -134,14 +138,25 @@ impl Sieve {
             // Of a doubled `docs` the last counts, as in CouchDB.
             if std::mem::replace(has_ended, document.is_none()) {
                 taken.rows.clear();
+                taken.size = 0;
             }
             let Some(document) = document else { return };
             match judge.refuse(db, None, document) {
                 None => documents.put(document),
-                Some(refused) => taken.rows.push_back((documents.index(), refused)),
+                Some(refused) => {
+                    taken.size += refused.size();
+                    taken.rows.push_back((documents.index(), refused));
+                }
             }
         });
         taken.is_new_edits = self.elements.is_new_edits();
+        if taken.size > taken.place.size {
+            taken.place = Place::default();
+            taken.place = self
+                .held
+                .take((2 * taken.size).min(self.held.longest.max(taken.size)))?;
+        }
+        drop(taken);
         self.passed.extend_from_slice(&passed);
         let held = self.elements.held();
         if held == 0 {

@@ -34,6 +34,15 @@ struct Newest<'a> {
     ids: Vec<Cow<'a, str>>,
 }
 
+impl Refused {
+    /// How much memory it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        // The queue it stands in grows by doubling.
+        let texts = self.id.len() + self.reason.len() + self.rev.as_ref().map_or(0, String::len);
+        texts + 2 * size_of::<(usize, Self)>()
+    }
+}
+
 impl Judge {
     /// `modes` are in the order of the registry's classes. None if there is nothing to look at.
     pub fn new(registry: Arc<Registry>, modes: &[Validate]) -> Option<Self> {

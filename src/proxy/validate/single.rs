@@ -1,5 +1,7 @@
 //! One document: it is read before any of it is sent.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{
@@ -11,7 +13,11 @@ use http_body_util::{BodyExt, BodyStream, StreamBody};
 use memchr::memmem;
 
 use super::{
-    super::{Answer, Call, Error, encoding::decompress, writes::room::Place},
+    super::{
+        Answer, Call, Error,
+        encoding::decompress,
+        writes::room::{FREE, Place},
+    },
     Unseen, Validate, Validating,
 };
 use crate::upstream::{
@@ -50,45 +56,83 @@ async fn read(validating: &Validating, call: &mut Call) -> Result<(Bytes, Place)
     let parts = boundary(headers);
     let is_plain = !headers.contains_key(CONTENT_ENCODING);
     let announced = call.body.size_hint().exact().filter(|_| is_plain && parts.is_none());
-    let wanted = match announced {
+    let longest = match announced {
         Some(length) => usize::try_from(length).unwrap_or(usize::MAX),
         None => UNTOLD.min(validating.held.longest),
     };
-    let place = validating.held.take(wanted)?;
-    let body = std::mem::replace(&mut call.body, body::empty());
-    if let Some(boundary) = parts {
-        let (text, body) = first_part(body, &boundary, place.size).await?;
+    if longest > validating.held.longest {
+        return Err(Unseen::TooLong(validating.held.longest).into());
+    }
+    // Whoever sends slowly holds no room for what has not come.
+    let mut size = FREE.min(longest);
+    loop {
+        let place = validating.held.take(size)?;
+        let body = std::mem::replace(&mut call.body, body::empty());
+        let (read, body) = begin(&call.parts.headers, body, parts.as_deref(), size).await?;
         call.body = body;
-        return Ok((text.ok_or(Unseen::TooLong(place.size))?, place));
-    }
-    let sent = match body::peek(body, place.size).await? {
-        Peeked::Whole(sent) => sent,
-        Peeked::Longer(body) => {
-            call.body = body;
-            return Err(Unseen::TooLong(place.size).into());
+        match read {
+            Some(text) => return Ok((text, place)),
+            None if size == longest => return Err(Unseen::TooLong(longest).into()),
+            None => size = (2 * size).min(longest),
         }
-    };
-    call.body = full(sent.clone());
-    match decompress(&call.parts.headers, sent, place.size) {
-        Ok(text) => Ok((text, place)),
-        Err(Error::Body(ReadError::TooLong(limit))) => Err(Unseen::TooLong(limit).into()),
-        // CouchDB says so itself.
-        Err(_) => Ok((Bytes::new(), place)),
     }
+}
+
+/// The document's text in plain, if neither it nor what was sent of it is longer than `limit`; the body that comes back is whole.
+async fn begin(
+    headers: &HeaderMap,
+    body: Body,
+    boundary: Option<&[u8]>,
+    limit: usize,
+) -> Result<(Option<Bytes>, Body), Error> {
+    if let Some(boundary) = boundary {
+        return Ok(first_part(body, boundary, limit).await?);
+    }
+    let body = if limit > FREE { body::unannounced(body) } else { body };
+    let sent = match body::peek(body, limit).await? {
+        Peeked::Whole(sent) => sent,
+        Peeked::Longer(body) => return Ok((None, body)),
+    };
+    let read = match decompress(headers, sent.clone(), limit) {
+        Ok(text) => Some(text),
+        Err(Error::Body(ReadError::TooLong(_))) => None,
+        // CouchDB says so itself.
+        Err(_) => Some(Bytes::new()),
+    };
+    Ok((read, full(sent)))
 }
 
 /// What stands between parts, if the document is the first of several. Whatever CouchDB does not call so it takes for JSON, and to the
 /// letter (measured on 3.5.0): `Multipart/Related` and `multipart/mixed` are.
 fn boundary(headers: &HeaderMap) -> Option<Vec<u8>> {
     let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?.trim_start();
+    // Of several boundaries the first counts (measured on 3.5.0).
     let given = kind
         .strip_prefix("multipart/related;")?
         .split(';')
         .find_map(|parameter| {
             let (name, value) = parameter.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim())
+            let is_it = name.trim_matches(' ').eq_ignore_ascii_case("boundary");
+            is_it.then(|| unquoted(value.trim_matches(' ')))
         })?;
-    Some(format!("--{}", given.trim_matches('"')).into())
+    Some(format!("--{given}").into())
+}
+
+/// As `mochiweb_util:unquote_header` has it: the quote at the end goes only with one at the begin.
+fn unquoted(value: &str) -> Cow<'_, str> {
+    let Some(quoted) = value.strip_prefix('"') else {
+        return value.into();
+    };
+    let mut text = String::new();
+    let mut rest = quoted.chars();
+    while let Some(char) = rest.next() {
+        match char {
+            '"' if rest.as_str().is_empty() => {}
+            '\\' => text.extend(rest.next().or(Some('\\'))),
+            char => text.push(char),
+        }
+    }
+    text.into()
 }
 
 /// Reads up to the end of the first part, and no further than `limit`: then there is none. The body that comes back is whole.
@@ -137,7 +181,28 @@ fn document_begin(text: &[u8], boundary: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn a_boundary_is_read_as_couchdb_reads_it() {
+        for (kind, given) in [
+            ("multipart/related;boundary=a;boundary=b", Some("--a")),
+            ("multipart/related; x=y; Boundary=\"a b\"", Some("--a b")),
+            (r#"multipart/related;x="y;boundary=b";boundary=a"#, Some("--b\"")),
+            (r#"multipart/related;boundary="a\"b""#, Some("--a\"b")),
+            ("multipart/related", None),
+            ("multipart/mixed;boundary=a", None),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap())]);
+            assert_eq!(
+                boundary(&headers),
+                given.map(|given| given.as_bytes().to_vec()),
+                "{kind}"
+            );
+        }
+    }
 
     #[tokio::test]
     async fn the_first_of_several_parts_is_the_document() {

@@ -15,7 +15,7 @@ use super::{
     },
     Limits,
     passing::{self, Seen},
-    room::{Place, Room},
+    room::{FREE, Place, Room},
 };
 use crate::{
     couch::{
@@ -276,28 +276,39 @@ async fn hold(call: &mut Call, room: &Room, place: &mut Place, limit: usize) -> 
         .exact()
         .filter(|_| !headers.contains_key(header::CONTENT_ENCODING));
     let longest = LONGEST.min(limit);
-    let wanted = announced.map_or(longest, |length| usize::try_from(length).unwrap_or(usize::MAX));
-    if wanted > longest {
+    let announced = announced.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced.is_some_and(|length| length > longest) {
         return Ok(None);
     }
-    *place = room.take(wanted);
-    let body = std::mem::replace(&mut call.body, body::empty());
-    let sent = match body::peek(body, place.size).await? {
-        Peeked::Whole(sent) => sent,
-        Peeked::Longer(body) => {
-            call.body = body;
-            return Ok(None);
+    // What is not announced takes room as it comes.
+    let mut wanted = announced.unwrap_or(FREE.min(longest));
+    loop {
+        *place = Place::default();
+        *place = room.take(wanted);
+        let body = std::mem::replace(&mut call.body, body::empty());
+        let text = match body::peek(body, place.size).await? {
+            Peeked::Whole(sent) => {
+                call.body = full(sent.clone());
+                match decompress(&call.parts.headers, sent.clone(), place.size) {
+                    Ok(text) => Some((sent.len().max(text.len()), text)),
+                    Err(Error::Body(ReadError::TooLong(_))) => None,
+                    // CouchDB says so itself.
+                    Err(_) => Some((sent.len(), Bytes::new())),
+                }
+            }
+            Peeked::Longer(body) => {
+                call.body = body;
+                None
+            }
+        };
+        match text {
+            Some((length, text)) => {
+                place.keep(length);
+                return Ok(Some(text));
+            }
+            None if place.size < wanted || announced.is_some() || wanted == longest => return Ok(None),
+            None => wanted = (2 * wanted).min(longest),
         }
-    };
-    call.body = full(sent.clone());
-    match decompress(headers, sent.clone(), place.size) {
-        Ok(text) => {
-            place.keep(sent.len().max(text.len()));
-            Ok(Some(text))
-        }
-        Err(Error::Body(ReadError::TooLong(_))) => Ok(None),
-        // CouchDB says so itself.
-        Err(_) => Ok(Some(Bytes::new())),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// As much of a write as the server holds of any connection anyway.
-const FREE: usize = 64 << 10;
+pub const FREE: usize = 64 << 10;
 
 /// Room is counted in these.
 const UNIT: usize = 1 << 10;

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::apps::App;
 use crate::{
     couch::{Attachment, Attachments, Document, Rev, attachments::Form},
-    reconcile::{Body, Entity, Outcome, Write, reconcile, revision::Kind},
-    schema::ClassId,
+    reconcile::{Body, Entity, Member, Outcome, Write, reconcile, revision::Kind},
 };
 
 #[derive(Clone, Default, PartialEq)]
@@ -159,19 +158,41 @@ impl Db {
         moved
     }
 
-    /// What a proxy that looks now would write.
+    /// What a proxy that looks now would write: for an entity, for those that it shares, and for who follows these.
     pub fn missing(&self, app: &App) -> Outcome {
-        let mut read = Entity::new(&app.registry, ClassId(0), "k").unwrap();
-        for member in &mut read.members {
-            let tree = self.tree(&member.id);
-            for leaf in tree.leaves() {
-                member.insert(&tree.path(&leaf), body(&tree.body[&leaf]), Body::Unread);
-            }
+        let mut all = Outcome::default();
+        let mut seen = self.clone();
+        let again = app.entities.first().filter(|_| app.entities.len() > 1);
+        for (class, key) in app.entities.iter().chain(again) {
+            let outcome = seen.missing_in(app, Entity::new(&app.registry, *class, key).unwrap());
+            seen.land(&outcome.writes);
+            all.is_waiting |= outcome.is_waiting;
+            all.is_restless |= outcome.is_restless;
+            all.writes.extend(outcome.writes);
+            all.refusals.extend(outcome.refusals);
         }
+        all
+    }
+
+    fn fill(&self, member: &mut Member) {
+        let tree = self.tree(&member.id);
+        for leaf in tree.leaves() {
+            member.insert(&tree.path(&leaf), body(&tree.body[&leaf]), Body::Unread);
+        }
+    }
+
+    fn missing_in(&self, app: &App, mut read: Entity) -> Outcome {
+        read.members.iter_mut().for_each(|member| self.fill(member));
         loop {
             let outcome = reconcile(&app.registry, &app.lenses, &mut read.clone());
-            if outcome.wants.is_empty() {
+            assert!(!outcome.is_restless, "{self:#?}");
+            if outcome.wants.is_empty() && outcome.needs.is_empty() {
                 return outcome;
+            }
+            for need in outcome.needs {
+                let mut member = Member::new(need.class, need.id);
+                self.fill(&mut member);
+                read.shared.push(member.into());
             }
             for want in outcome.wants {
                 let member = read.members.iter_mut().find(|member| member.id == want.id).unwrap();

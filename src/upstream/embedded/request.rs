@@ -9,7 +9,7 @@ use rouchdb_core::error::RouchError;
 use serde_json::{Map, Value};
 
 use super::respond::Failure;
-use crate::upstream::Body;
+use crate::upstream::{Body, client_was_silent};
 
 /// The largest request body read; CouchDB's default `max_http_request_size` is 4 GiB, far too much to hold.
 const BODY_LIMIT: usize = 64 << 20;
@@ -180,10 +180,21 @@ impl Call {
     }
 }
 
+fn broken_off(error: &(dyn std::error::Error + 'static)) -> Failure {
+    match client_was_silent(error) {
+        Some(after) => Failure::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            format!("nothing came of the request's body for {after:?}"),
+        ),
+        None => Failure::bad_request(format!("the request body broke off: {error}")),
+    }
+}
+
 async fn collect(mut body: Body) -> Result<Bytes, Failure> {
     let mut sent = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::bad_request(format!("the request body broke off: {error}")))?;
+        let frame = frame.map_err(|error| broken_off(&*error))?;
         if let Ok(data) = frame.into_data() {
             sent.extend_from_slice(&data);
         }

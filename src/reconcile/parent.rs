@@ -1,0 +1,130 @@
+//! Where on a target a new revision branches off.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Member, Work,
+    carry::Inputs,
+    revision::{EditId, Kind},
+};
+use crate::{couch::NodeId, lens::Lens};
+
+/// How many edits on a path go with a leaf: those that could not be added on top of it, all of its own, and any.
+type Shared = (usize, usize, usize);
+
+/// A walk over those nodes of the target that a new revision may stand on.
+///
+/// A tree may have thousands of branches, and each of them is looked for a place: a branch that does not fit is left at its first
+/// node.
+struct Search<'a> {
+    work: &'a Work<'a>,
+    lens: &'a Lens,
+    target: &'a Member,
+    inputs: &'a Inputs,
+    is_cut: bool,
+    shared: HashMap<NodeId, Shared>,
+}
+
+impl Work<'_> {
+    /// The node of the target that has most of the leaf's edits, then of any, and on whose path every edit has been seen by the
+    /// inputs, or can never be. A leaf is a fast-forward; an inner node, or none, is a conflict.
+    pub(super) fn parent(&self, lens: &Lens, target: usize, inputs: &Inputs) -> Option<NodeId> {
+        let search = Search {
+            work: self,
+            lens,
+            target: &self.entity.members[target],
+            inputs,
+            is_cut: self.is_cut(target),
+            shared: HashMap::new(),
+        };
+        search.best()
+    }
+}
+
+impl Search<'_> {
+    fn best(mut self) -> Option<NodeId> {
+        let tree = &self.target.tree;
+        let mut next: Vec<NodeId> = tree.roots().to_vec();
+        if self.is_cut {
+            // An edit that both sides have vouches for what stands before it.
+            let paths = self.inputs.ends.iter().flat_map(|(_, _, path)| path);
+            next.extend(paths.flat_map(|edit| self.target.places(*edit)));
+        }
+        let mut fitting = HashSet::new();
+        while let Some(node) = next.pop() {
+            if self.fits(node, &fitting) && fitting.insert(node) {
+                next.extend_from_slice(tree.children(node));
+            }
+        }
+        fitting
+            .into_iter()
+            .max_by_key(|&node| (self.shared(node), tree.rev(node)))
+    }
+
+    /// Whether a node fits, whose parent is in `fitting` if it does.
+    fn fits(&self, node: NodeId, fitting: &HashSet<NodeId>) -> bool {
+        let edit = self.target.at(node).edit;
+        let seen = self.seen(edit);
+        // Where `_revs_limit` has cut paths, an edit whose author is no longer known is too old to be in conflict.
+        let is_old = self.is_cut && self.work.origins.is_orphan(edit);
+        let stands = || {
+            self.target
+                .tree
+                .parent(node)
+                .is_none_or(|parent| fitting.contains(&parent))
+        };
+        (self.is_cut && seen == Some(true)) || (is_old || seen.unwrap_or(true)) && stands()
+    }
+
+    /// Whether the inputs have seen an edit; none if they never can.
+    ///
+    /// The leaf decides for every edit that belongs to its class: that another input has seen an edit does not tell that the leaf's
+    /// author had. But an edit of which a part was not made tells nothing of the part's author.
+    fn seen(&self, edit: EditId) -> Option<bool> {
+        self.inputs.ends.iter().find_map(|(place, _, path)| {
+            let input = &self.work.entity.members[*place];
+            let is_told = !self.lens.is_optional(input.class) || input.holds(edit);
+            (is_told && self.work.origins.belongs(edit, input.class)).then(|| path.contains(&edit))
+        })
+    }
+
+    /// Of the whole path of a node.
+    fn shared(&mut self, node: NodeId) -> Shared {
+        let tree = &self.target.tree;
+        let mut unknown = Vec::new();
+        let mut at = Some(node);
+        let mut shared = loop {
+            match at {
+                None => break (0, 0, 0),
+                Some(node) => match self.shared.get(&node) {
+                    Some(&shared) => break shared,
+                    None => unknown.push(node),
+                },
+            }
+            at = at.and_then(|node| tree.parent(node));
+        };
+        for node in unknown.into_iter().rev() {
+            let own = self.own(node);
+            shared = (shared.0 + own.0, shared.1 + own.1, shared.2 + own.2);
+            self.shared.insert(node, shared);
+        }
+        shared
+    }
+
+    /// Of this node alone. What only tidies this document does not count.
+    fn own(&self, node: NodeId) -> Shared {
+        let stored = self.target.at(node);
+        if stored.kind == Kind::Local {
+            return (0, 0, 0);
+        }
+        let edit = stored.edit;
+        let leaf = self.inputs.ends.first().filter(|(_, _, path)| path.contains(&edit));
+        // What does not arrive through the leaf cannot be added on top: it has to be there already.
+        let arrives = |place: usize| {
+            let through = self.work.entity.members[place].class;
+            self.work.origins.arrives(edit, self.target.class, through)
+        };
+        let stays = leaf.is_some_and(|(place, ..)| !arrives(*place));
+        (usize::from(stays), usize::from(leaf.is_some()), 1)
+    }
+}
