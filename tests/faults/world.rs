@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long a healed world may take to come to rest.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const STEPS: usize = 60;
 const PROXIES: usize = 3;
@@ -304,17 +304,15 @@ impl World {
             }
         }
         self.bury().await;
-        let findings = self.rest(|key| !key.starts_with("any")).await;
-        if !findings.is_empty() {
-            return findings;
-        }
-        // Whoever knows the most resolves what is in conflict, and nobody has it any longer.
-        let newest = &mut self.devices[2];
-        let ids: Vec<String> = newest.trees.keys().cloned().collect();
-        ids.iter().for_each(|id| newest.resolve(id));
-        let findings = self.rest(|_| true).await;
-        if !findings.is_empty() {
-            return findings;
+        let begun = Instant::now();
+        loop {
+            let findings = self.look().await;
+            if findings.is_empty() {
+                break;
+            }
+            if begun.elapsed() > PATIENCE {
+                return findings;
+            }
         }
         match self.stage.backfill().await {
             0 => Vec::new(),
@@ -322,19 +320,8 @@ impl World {
         }
     }
 
-    /// Waits until everything is as it should be, and todos like these are without conflict; answers what never becomes so.
-    async fn rest(&mut self, is_calm: impl Fn(&str) -> bool) -> Vec<String> {
-        let begun = Instant::now();
-        loop {
-            let findings = self.look(&is_calm).await;
-            if findings.is_empty() || begun.elapsed() > PATIENCE {
-                return findings;
-            }
-        }
-    }
-
     /// Everybody does what is to be done; answers what is still wrong.
-    async fn look(&mut self, is_calm: impl Fn(&str) -> bool) -> Vec<String> {
+    async fn look(&mut self) -> Vec<String> {
         let mut findings = Vec::new();
         for device in &mut self.devices {
             if let Err(Lost(why)) = Act::Both.done_by(device).await {
@@ -352,7 +339,7 @@ impl World {
         let edits = self.devices.iter().flat_map(|device| &device.edits).chain(&self.past);
         findings.extend(seen.lost(edits));
         findings.extend(seen.disagreements());
-        findings.extend(seen.conflicts(is_calm));
+        findings.extend(seen.conflicts(|key| !key.starts_with("any")));
         for device in &self.devices {
             findings.extend(device.differences(&seen));
         }
