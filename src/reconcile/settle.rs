@@ -82,7 +82,9 @@ impl Work<'_> {
             .iter()
             .filter_map(|edit| holders.get(edit))
             .min_by_key(|them| them.len());
-        let all = rarest.is_none().then(|| tree.leaves()).into_iter().flatten();
+        // Copies that differ have no edit in common.
+        let looks_at_all = rarest.is_none() || is_copy(leaf);
+        let all = looks_at_all.then(|| tree.leaves()).into_iter().flatten();
         let them = rarest.into_iter().flatten().copied().chain(all);
         them.filter(counts).any(|other| {
             let theirs = &edits[&other];
