@@ -77,14 +77,13 @@ impl Work<'_> {
         let counts = |other: &NodeId| {
             *other != leaf && !(member.at(*other).is_tombstone() && member.at(*other).kind == Kind::Local)
         };
-        // Whoever has them all has the rarest: of thousands of branches that is mostly the leaf alone.
+        // Whoever has them all has the rarest: of thousands of branches that is mostly the leaf alone. A copy yields to others, too.
         let rarest = mine
             .iter()
             .filter_map(|edit| holders.get(edit))
-            .min_by_key(|them| them.len());
-        // Copies that differ have no edit in common.
-        let looks_at_all = rarest.is_none() || is_copy(leaf);
-        let all = looks_at_all.then(|| tree.leaves()).into_iter().flatten();
+            .min_by_key(|them| them.len())
+            .filter(|_| !is_copy(leaf));
+        let all = rarest.is_none().then(|| tree.leaves()).into_iter().flatten();
         let them = rarest.into_iter().flatten().copied().chain(all);
         them.filter(counts).any(|other| {
             let theirs = &edits[&other];
