@@ -9,13 +9,13 @@ use std::hint::black_box;
 
 use chesterfield::{
     config::{Config, Overrides, Schemas},
-    couch::{Document, Fields},
+    couch::{Document, Fields, Rev},
     fanout,
     lens::{Lens, LensFile, Made, Put},
     reconcile::{Body, Entity, reconcile},
     schema::{ClassId, ClassName, Direction},
 };
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use documents::Size;
 
 /// Every class that the lenses below name.
@@ -189,5 +189,45 @@ fn entities(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, versions, entities);
+/// One document in conflict, with a history of its own for each branch behind the fork.
+fn conflicts(c: &mut Criterion) {
+    let schemas = Config::load(&Overrides::default()).ok().unwrap().schemas;
+    let text = Size::ALL[0].text(&HISTORY[1..]);
+    let mut group = c.benchmark_group("conflicts, reconciled");
+    group.sample_size(10);
+    for (revs, branches, fork) in [(1000_u64, 50_u64, 1_u64), (1000, 50, 990), (2, 1000, 1)] {
+        let mut conflict = entity(&schemas, &Vec::new());
+        for branch in 1..=branches {
+            let hash = |n| {
+                format!(
+                    "{:016x}{n:016x}",
+                    if n <= fork {
+                        0
+                    } else {
+                        branch.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                    }
+                )
+            };
+            let path: Vec<Rev> = (1..=revs).rev().map(|n| Rev::new(n, &hash(n))).collect();
+            fanout::insert(&mut conflict, documents::ID, &path, Body::Live(parse(&text).into()));
+        }
+        group.bench_function(
+            format!("{branches} branches of {revs} revisions, forked at {fork}"),
+            |b| {
+                b.iter_batched(
+                    || conflict.clone(),
+                    |mut conflict| {
+                        reconcile(&schemas.registry, &schemas.lenses, &mut conflict)
+                            .writes
+                            .len()
+                    },
+                    BatchSize::LargeInput,
+                );
+            },
+        );
+    }
+    group.finish();
+}
+
+criterion_group!(benches, versions, entities, conflicts);
 criterion_main!(benches);

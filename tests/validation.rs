@@ -319,6 +319,30 @@ async fn a_long_batch_is_looked_at_while_it_passes() {
 }
 
 #[tokio::test]
+async fn what_tells_of_refused_documents_is_held_within_limits() {
+    let limits = Limits {
+        held: 256 << 10,
+        ..Limits::default()
+    };
+    let (stage, proxy) = enforcing(limits).await;
+    let refused = |n: usize| named(&format!("r{n}"), n);
+    let batch = |count: usize| {
+        let documents = (0..count).map(refused).chain([named("last", "l")]);
+        json!({"docs": documents.collect::<Vec<_>>()}).to_string()
+    };
+    let answer = proxy.ask("POST", "_bulk_docs", batch(2000)).await;
+    assert_eq!(
+        (answer.status, &answer.body["error"]),
+        (StatusCode::PAYLOAD_TOO_LARGE, &json!("too_large"))
+    );
+    assert_eq!(stage.direct().get("todo-item:last:v:1").await, Value::Null);
+    let answer = proxy.ask("POST", "_bulk_docs", batch(200)).await;
+    assert_eq!(answer.body.as_array().unwrap().len(), 201);
+    assert_ne!(stage.direct().get("todo-item:last:v:1").await, Value::Null);
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_held_is_not_written_unseen() {
     let limits = Limits {
         held: 256 << 10,

@@ -54,10 +54,21 @@ struct ClassFile {
     version: Option<String>,
     #[serde(rename = "documentId")]
     document_id: Option<String>,
+    #[serde(default)]
+    attachments: Carrying,
     merge: Option<Merge>,
     /// All other members.
     #[serde(flatten)]
     definition: Map<String, Value>,
+}
+
+/// Whether the attachments of a class's documents are carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Carrying {
+    #[default]
+    Copy,
+    Omit,
 }
 
 /// What becomes of conflicts.
@@ -227,6 +238,7 @@ fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> O
     let pattern = report.take(&source.file, pattern)?;
     let class = Class {
         merges_fields: matches!(file.merge, Some(Merge::Fields)),
+        omits_attachments: file.attachments == Carrying::Omit,
         ..Class::new(name, version, pattern)
     };
     report.take(

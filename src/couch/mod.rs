@@ -1,5 +1,6 @@
 //! CouchDB's vocabulary, without I/O: documents, feeds of changes, listings, revisions, revision trees, routes, selectors.
 
+pub mod attachments;
 mod diff;
 pub mod doc_ids;
 pub mod document;
@@ -13,6 +14,7 @@ pub mod selector;
 mod three_way;
 pub mod tree;
 
+pub use attachments::{Attachment, Attachments};
 pub use diff::Diff;
 pub use doc_ids::DocIds;
 pub use document::{Document, Fields};

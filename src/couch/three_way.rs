@@ -68,7 +68,7 @@ struct Attachment {
 }
 
 /// The same names with the same content, as far as that can be told: by the digest, or by the data itself.
-fn same_attachments(a: &Document, b: &Document) -> bool {
+pub(super) fn same_attachments(a: &Document, b: &Document) -> bool {
     let [a, b] = [a, b].map(|document| document.attachments.as_deref().map_or("{}", RawValue::get));
     let read = |text| serde_json::from_str::<BTreeMap<String, Attachment>>(text).ok();
     let is_same = |a: &Attachment, b: &Attachment| {

@@ -204,7 +204,8 @@ fn body_of(document: Document) -> Body {
 
 async fn ask(upstream: &Upstream, db: &str, docs: &[Asked<'_>], limit: usize) -> Result<Bytes, Error> {
     let body = serde_json::to_vec(&Question { docs }).map_err(unreadable)?;
-    let path = format!("{}?revs=true", path([db, "_bulk_get"]));
+    // How an attachment is stored has to be known where it is to be sent as it is (undocumented here, and measured on 3.5.0).
+    let path = format!("{}?revs=true&att_encoding_info=true", path([db, "_bulk_get"]));
     let ask = Ask::new(Method::POST, "_bulk_get", path).with(body).limit(limit);
     Ok(ask.send(upstream).await?.expect(&[StatusCode::OK])?.body)
 }

@@ -15,6 +15,7 @@ mod shared;
 mod store;
 mod stuck;
 mod survey;
+mod upload;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -49,6 +50,8 @@ pub struct FanOut {
     in_flight: InFlight,
     recent: Recent,
     missed: Missed,
+    /// Requests with attachments that may be on their way.
+    uploads: Arc<Semaphore>,
     /// For each page of entities that follow a shared document.
     pages: Arc<Semaphore>,
 }
@@ -104,6 +107,7 @@ impl FanOut {
             in_flight: InFlight::default(),
             recent: Recent::default(),
             missed: Missed::default(),
+            uploads: Arc::new(Semaphore::new(upload::AT_ONCE)),
             pages: Arc::new(Semaphore::new(PAGES)),
         }
     }
@@ -221,9 +225,12 @@ impl FanOut {
             }
         }
         let count = writes.len();
-        let refused = store::write(&self.upstream, db, writes).await?;
+        let (plain, with_attachments) = upload::apart(writes);
+        let mut refused = store::write(&self.upstream, db, plain).await?;
+        let uploads = upload::write(&self.upstream, db, with_attachments, &self.uploads).await?;
+        refused.extend(uploads.refused);
         done.report.refused = refused.len();
-        done.report.written = count - refused.len();
+        done.report.written = count - refused.len() - uploads.left_out;
         metrics::counter!("chesterfield_derived_revisions_total").increment(done.report.written as u64);
         metrics::counter!("chesterfield_refused_revisions_total").increment(done.report.refused as u64);
         sorted.refuse(self, refused);

@@ -112,6 +112,7 @@ impl Error {
             Self::Retired { status, .. } => (*status, "app_version_retired"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             Self::Unseen(Unseen::TooLong(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "document_too_large"),
+            Self::Unseen(Unseen::TooManyRefused(_)) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Unseen(Unseen::NoRoom) => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable"),
             Self::Unseen(Unseen::NoGzip) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::BadContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type"),

@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Body, Want, Work,
+    attach::{Attached, Onto},
     revision::{self, EditId, Kind},
 };
 use crate::{
@@ -39,6 +40,8 @@ enum Carried {
 pub(super) struct Inputs {
     /// In the order of the step; none where there is no live document.
     bodies: Vec<Option<Arc<Document>>>,
+    /// Where these bodies stand.
+    shown: Vec<Option<NodeId>>,
     revs: Vec<Rev>,
     /// The leaf first: its member, its node, and the edits on its path.
     pub(super) ends: Vec<(usize, NodeId, HashSet<EditId>)>,
@@ -97,6 +100,15 @@ impl Work<'_> {
             return false;
         };
         self.outlive(crossing, target, parent, &mut inputs);
+        let onto = Onto {
+            lens: crossing.lens,
+            to: crossing.to,
+            target: crossing.target,
+            at: parent,
+        };
+        let Some(attached) = self.attached(&onto, &inputs.shown) else {
+            return false;
+        };
         let on_path = parent
             .map(|parent| self.entity.members[target].edits(parent))
             .unwrap_or_default();
@@ -106,7 +118,7 @@ impl Work<'_> {
         };
         let mut looked_at: Vec<Rev> = Vec::new();
         let (before, saw): (Option<Arc<Document>>, _) = before.unzip();
-        let body = match self.put(crossing, &inputs, old.as_deref(), before.as_deref()) {
+        let body = match self.put(crossing, &inputs, old.as_deref(), before.as_deref(), &attached) {
             Ok(Carried::Live(body, shared)) => {
                 looked_at.extend(saw.into_iter().chain(shared));
                 Some(body)
@@ -130,7 +142,8 @@ impl Work<'_> {
         let member = &self.entity.members[target];
         let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();
         let on_path: Vec<EditId> = path.iter().map(EditId::of).collect();
-        let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).chain(looked_at).collect();
+        let sources = inputs.revs.into_iter().chain(stand_in).chain(attached.revs);
+        let sources: Vec<Rev> = sources.chain(looked_at).collect();
         path.reverse();
         for edit in self.fading(target, &on_path) {
             path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));
@@ -162,6 +175,7 @@ impl Work<'_> {
         let lives_on = self.nth(crossing) > 0 || is_only && is_side;
         if let Some((winner, body)) = shown.filter(|_| lives_on) {
             inputs.bodies[self.nth(crossing)] = Some(body.clone());
+            inputs.shown[self.nth(crossing)] = Some(winner);
             inputs.revs.push(source.tree.rev(winner).clone());
         }
     }
@@ -250,6 +264,7 @@ impl Work<'_> {
         let told = self.told(source, crossing.leaf)?;
         let mut inputs = Inputs {
             bodies: Vec::new(),
+            shown: Vec::new(),
             revs: Vec::new(),
             ends: Vec::new(),
         };
@@ -265,9 +280,11 @@ impl Work<'_> {
                 return None;
             } else {
                 inputs.bodies.push(None);
+                inputs.shown.push(None);
                 continue;
             };
             inputs.bodies.push(member.at(node).body.live().cloned());
+            inputs.shown.push(Some(node));
             inputs.revs.push(member.tree.rev(node).clone());
             inputs
                 .ends
@@ -389,6 +406,7 @@ impl Work<'_> {
         inputs: &Inputs,
         old: Option<&Document>,
         before: Option<&Document>,
+        attached: &Attached,
     ) -> Result<Carried, PutError> {
         let source = &self.entity.members[self.member(crossing.source)];
         let is_resolved = inputs.bodies[self.nth(crossing)].is_none() && source.tree.live().next().is_some();
@@ -412,10 +430,10 @@ impl Work<'_> {
             sources: &sources,
             old: old.map(|old| &old.fields),
         };
-        let (made, looked_at) = self.made(crossing.lens, &put, old, before)?;
+        let (made, looked_at) = self.made(crossing.lens, &put, Some(&attached.document), before)?;
         Ok(match made {
             Made::Document(fields) => {
-                let document = self.document(crossing.target, fields, old);
+                let document = self.document(crossing.target, fields, Some(&attached.document));
                 self.fits(crossing.target, &document)?;
                 if let (Direction::Up, Some(Some(source))) = (crossing.to, sources.first()) {
                     self.create_embedded(crossing.lens, source, &document, old)?;

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Member, Work,
+    attach::Onto,
     entity::Stored,
     revision::{self, EditId, Kind},
 };
@@ -76,11 +77,12 @@ impl Work<'_> {
         let counts = |other: &NodeId| {
             *other != leaf && !(member.at(*other).is_tombstone() && member.at(*other).kind == Kind::Local)
         };
-        // Whoever has them all has the rarest: of thousands of branches that is mostly the leaf alone.
+        // Whoever has them all has the rarest: of thousands of branches that is mostly the leaf alone. A copy yields to others, too.
         let rarest = mine
             .iter()
             .filter_map(|edit| holders.get(edit))
-            .min_by_key(|them| them.len());
+            .min_by_key(|them| them.len())
+            .filter(|_| !is_copy(leaf));
         let all = rarest.is_none().then(|| tree.leaves()).into_iter().flatten();
         let them = rarest.into_iter().flatten().copied().chain(all);
         them.filter(counts).any(|other| {
@@ -300,12 +302,26 @@ impl Work<'_> {
 
     /// Extends a leaf so that it wins and shows what the winners of the inputs make.
     fn show_winners(&mut self, on: &Alignment, reason: &str, leaf: NodeId) -> bool {
+        let shown: Vec<Option<NodeId>> = on
+            .inputs
+            .iter()
+            .map(|&input| self.entity.members[input].tree.winner())
+            .collect();
+        let onto = Onto {
+            lens: on.lens,
+            to: on.to,
+            target: on.target,
+            at: Some(leaf),
+        };
+        let Some(attached) = self.attached(&onto, &shown) else {
+            return false;
+        };
         let member = &self.entity.members[on.place];
         let Some(old) = member.at(leaf).body.live() else {
             return false;
         };
         let inputs = on.inputs.iter().map(|&input| &self.entity.members[input]);
-        let winners: Vec<_> = inputs.map(|input| (input, input.tree.winner())).collect();
+        let winners: Vec<_> = inputs.zip(shown).collect();
         let sources: Vec<Option<&Fields>> = winners
             .iter()
             .map(|(input, winner)| input.at((*winner)?).body.live().map(|body| &body.fields))
@@ -317,7 +333,7 @@ impl Work<'_> {
             sources: &sources,
             old: Some(&old.fields),
         };
-        let (fields, looked_at) = match self.made(on.lens, &put, Some(old), None) {
+        let (fields, looked_at) = match self.made(on.lens, &put, Some(&attached.document), None) {
             Ok((Made::Document(fields), looked_at)) => (fields, looked_at),
             Ok((Made::NotReady, _)) => {
                 self.outcome.is_waiting = true;
@@ -326,10 +342,11 @@ impl Work<'_> {
             Ok((Made::Nothing, _)) => return false,
             Err(error) => return self.refuse(on.place, error),
         };
-        let shown = self.document(on.target, fields, Some(old));
+        let shown = self.document(on.target, fields, Some(&attached.document));
         let revs: Vec<&Rev> = winners
             .iter()
             .filter_map(|(input, winner)| Some(input.tree.rev((*winner)?)))
+            .chain(&attached.revs)
             .chain(&looked_at)
             .collect();
         let edit = EditId::made(reason, &member.id, &revs);
@@ -340,7 +357,8 @@ impl Work<'_> {
             Vec::new()
         };
         // Once for the same winners: a lens that answers differently each time must not make revisions without end.
-        if arriving.is_empty() && is_winner && (shown.fields.same_as(&old.fields) || member.at(leaf).edit == edit) {
+        let is_same = shown.fields.same_as(&old.fields) && shown.has_same_attachments(old);
+        if arriving.is_empty() && is_winner && (is_same || member.at(leaf).edit == edit) {
             return false;
         }
         if let Err(violation) = self.fits(on.target, &shown) {

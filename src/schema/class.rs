@@ -50,6 +50,8 @@ pub struct Class {
     pub definition: Arc<serde_json::Value>,
     /// The same, compiled.
     pub validator: Validator,
+    /// Attachments of its documents stay with them, and those of other classes do not come.
+    pub omits_attachments: bool,
     /// Two sides of a conflict that have changed different fields become one.
     pub merges_fields: bool,
 }
@@ -63,6 +65,7 @@ impl Class {
             pattern,
             definition: Arc::new(serde_json::Value::Bool(true)),
             validator: Validator::default(),
+            omits_attachments: false,
             merges_fields: false,
         }
     }

@@ -25,6 +25,9 @@ impl Fingerprints {
                 add(&class.name.to_string());
                 add(&class.pattern.id("\0"));
                 add(&class.definition.to_string());
+                if class.omits_attachments {
+                    add("attachments: omit");
+                }
                 // What is in conflict already is merged once it is asked for.
                 if class.merges_fields {
                     add("merge");

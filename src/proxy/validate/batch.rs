@@ -152,9 +152,12 @@ impl Sieve {
         taken.is_new_edits = self.elements.is_new_edits();
         if taken.size > taken.place.size {
             taken.place = Place::default();
-            taken.place = self
-                .held
-                .take((2 * taken.size).min(self.held.longest.max(taken.size)))?;
+            let wanted = (2 * taken.size).min(self.held.longest.max(taken.size));
+            let place = self.held.take(wanted);
+            taken.place = place.map_err(|unseen| match unseen {
+                Unseen::TooLong(longest) => Unseen::TooManyRefused(longest),
+                unseen => unseen,
+            })?;
         }
         drop(taken);
         self.passed.extend_from_slice(&passed);

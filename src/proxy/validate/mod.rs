@@ -53,6 +53,9 @@ pub enum Unseen {
     /// One is longer than this.
     #[error("a document is longer than {0} bytes, with its attachments, and cannot be validated")]
     TooLong(usize),
+    /// So many of a batch were refused that the rows which tell it take more than this.
+    #[error("what is refused of this batch takes more than {0} bytes to tell: send less at once")]
+    TooManyRefused(usize),
     /// Others are held already.
     #[error("too many documents are being validated: try again")]
     NoRoom,

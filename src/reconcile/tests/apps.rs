@@ -1,9 +1,11 @@
 //! The apps that people in the histories use: one whose schema split a document, one whose schema merged two.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::couch_model::Db;
+use super::couch_model::{Db, attachments_of};
 use crate::{
     lens::{Lens, LensFile},
     schema::{Class, ClassId, ClassName, IdPattern, Registry, pattern},
@@ -301,6 +303,7 @@ impl App {
     pub fn assert_agreement(&self, db: &Db) -> Result<(), TestCaseError> {
         let shown: Vec<Option<Value>> = self.ids.iter().map(|id| db.shown(id)).collect();
         let field = |n: usize, name: &str| shown[n].as_ref().map(|body| body[name].clone());
+        self.assert_same_attachments(db, &shown)?;
         match self.kind {
             Kind::Split => {
                 prop_assert_eq!(field(0, "title"), field(1, "title"), "{:#?}", db);
@@ -339,6 +342,46 @@ impl App {
                 prop_assert_eq!(field(2, "street"), field(3, "street"), "{:#?}", db);
                 self.assert_same_street(db, 2, 1)?;
             }
+        }
+        Ok(())
+    }
+
+    /// The primary documents have the same, but for what the one of them that is whole has of its part.
+    fn assert_same_attachments(&self, db: &Db, shown: &[Option<Value>]) -> Result<(), TestCaseError> {
+        if self.is_waiting(db) {
+            return Ok(());
+        }
+        let of = |n: usize| {
+            let attachments = attachments_of(&shown[n].as_ref()?.to_string());
+            let digests = attachments.iter().map(|(name, a)| (name.to_owned(), a.digest.clone()));
+            Some(digests.collect::<BTreeMap<_, _>>())
+        };
+        if self.kind == Kind::Share {
+            prop_assert_eq!(of(0), of(1), "{:#?}", db);
+            prop_assert_eq!(of(1), of(2), "{:#?}", db);
+            return Ok(());
+        }
+        let is_split = matches!(self.kind, Kind::Split | Kind::SplitOptional);
+        let (parts, wholes) = if is_split {
+            ([1, 2, 3], [0, 0])
+        } else {
+            ([0, 0, 1], [2, 3])
+        };
+        let [first, second, part] = parts.map(of);
+        let [whole, same] = wholes.map(of);
+        prop_assert_eq!(&first, &second, "{:#?}", db);
+        prop_assert_eq!(&whole, &same, "{:#?}", db);
+        // What came into a part while the whole was deleted, the whole does not have.
+        if let (Some(first), Some(whole), true) = (first, whole, self.ids.iter().all(|id| db.live(id) < 2)) {
+            let is_in_whole = |(name, digest): (&String, &String)| whole.get(name) == Some(digest);
+            prop_assert!(first.iter().all(is_in_whole), "{:#?}", db);
+            let mut all = part.unwrap_or_default();
+            all.extend(first);
+            prop_assert!(
+                whole.iter().all(|(name, digest)| all.get(name) == Some(digest)),
+                "{:#?}",
+                db
+            );
         }
         Ok(())
     }

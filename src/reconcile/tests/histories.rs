@@ -1,7 +1,7 @@
 //! What must hold (design, 3.4), each on generated histories.
 
 use proptest::{collection::vec, prelude::*};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     apps::{self, App, GROUPS, kinds},
@@ -109,14 +109,35 @@ impl World {
             } else if choice < 8 && (shown.is_some() || !is_optional) {
                 return self.author(client, &part, None);
             } else if choice < 90 && (shown.is_some() || !is_optional) {
-                return self.author(client, &part, Some(self.app.part_body(choice)));
+                let mut body = self.app.part_body(choice);
+                body["_attachments"] = self.clients[client].db.shown(&part).unwrap_or_default()["_attachments"].clone();
+                self.attach(client, &part, &mut body, choice);
+                return self.author(client, &part, Some(body));
             }
         }
         if choice > 235 && shown.is_some() {
             return self.author(client, &main, None);
         }
-        let body = self.app.edited(version, shown, choice, format!("t{}", self.written));
+        let mut body = self.app.edited(version, shown, choice, format!("t{}", self.written));
+        self.attach(client, &main, &mut body, choice);
         self.author(client, &main, Some(body));
+    }
+
+    /// One edit in three adds, replaces or deletes one of two attachments, as its number tells.
+    fn attach(&self, client: usize, id: &str, body: &mut Value, choice: u8) {
+        let mut attachments = body["_attachments"].as_object().cloned().unwrap_or_default();
+        let name = ["a", "b"][pick(choice / 3, 2)];
+        let winner = self.clients[client].db.tree(id).winner();
+        let generation = winner.map_or(0, |rev| rev.generation()) + 1;
+        let digest = format!("md5-{}", self.written);
+        let attachment =
+            json!({"content_type": "image/png", "revpos": generation, "digest": digest, "length": 1, "stub": true});
+        match choice {
+            _ if !choice.is_multiple_of(3) => {}
+            _ if pick(choice / 6, 3) == 0 => drop(attachments.shift_remove(name)),
+            _ => drop(attachments.insert(name.to_owned(), attachment)),
+        }
+        body["_attachments"] = attachments.into();
     }
 
     /// What a proxy of this server knows.

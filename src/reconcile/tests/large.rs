@@ -88,6 +88,14 @@ fn many_sides_are_merged_in_time() {
 }
 
 #[test]
+fn thousands_of_conflicts_are_mirrored_in_time() {
+    let app = App::new(Kind::Split);
+    let mut entity = branched(&app, 2, 1000, 1);
+    settles_within(Duration::from_secs(60), &app, &mut entity);
+    assert!(entity.members.iter().all(|member| member.tree.live().count() == 1000));
+}
+
+#[test]
 fn a_history_of_any_length_is_carried_in_time() {
     let app = App::new(Kind::Split);
     let mut entity = branched(&app, 30_000, 1, 0);
@@ -117,6 +125,9 @@ fn timing() {
         (50, 50, 1),
         (1000, 10, 1),
         (1000, 50, 1),
+        (2, 1000, 1),
+        (2, 10_000, 1),
+        (1, 10_000, 0),
     ] {
         let app = App::new(Kind::Split);
         let mut entity = branched(&app, revs, branches, fork);
