@@ -72,7 +72,10 @@ mod parent;
 pub mod revision;
 mod settle;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde::{Serialize, Serializer};
 
@@ -147,6 +150,7 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
     let is_stemmed = entity.members.iter().any(|member| member.tree.is_stemmed());
     let mut work = Work {
         is_stemmed,
+        untold: HashMap::new(),
         unmade: HashSet::new(),
         registry,
         lenses,
@@ -176,6 +180,9 @@ struct Work<'a> {
     origins: Origins<'a>,
     /// Some path does not reach back to its first revision.
     is_stemmed: bool,
+    /// See [`Work::candidates`]: for a target and inputs, how many nodes were looked at, and which of them have an edit that belongs to
+    /// none of these.
+    untold: HashMap<(usize, Vec<usize>), (usize, Vec<NodeId>)>,
     /// For each document that need not exist, the edits of which it was not made.
     unmade: HashSet<(usize, EditId)>,
     outcome: Outcome,
