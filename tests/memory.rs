@@ -106,6 +106,8 @@ struct Done {
     put: std::sync::Mutex<Option<(usize, Vec<u8>)>>,
     /// Revisions that were derived.
     derived: AtomicUsize,
+    /// What the proxy sent in parts: the document it is for, and its length.
+    uploaded: std::sync::Mutex<Vec<(String, usize)>>,
 }
 
 /// A CouchDB that keeps nothing: it has every document of version 1, and none of another.
@@ -118,15 +120,20 @@ async fn answer(done: Arc<Done>, request: Request<Body>) -> Result<Response<Body
             .header("content-type", "application/json");
         Ok(answer.body(body::full(value.to_string())).unwrap())
     };
-    if path.ends_with("/_bulk_get") && head.uri.query() == Some("revs=true") {
+    if path.ends_with("/_bulk_get") && head.uri.query() == Some("revs=true&att_encoding_info=true") {
         let asked: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
         let title = title();
         let found = |asked: &Value| {
             let id = asked["id"].as_str().unwrap();
             let document = if id.starts_with("todo-item:") && id.ends_with(":v:1") {
                 let hash = "a".repeat(32);
-                json!({"ok": {"_id": id, "_rev": format!("1-{hash}"), "_revisions": {"start": 1, "ids": [hash]},
-                    "title": title, "isDone": false}})
+                let mut document = json!({"_id": id, "_rev": format!("1-{hash}"), "_revisions": {"start": 1, "ids": [hash]},
+                    "title": title, "isDone": false});
+                if id.contains("pictured") {
+                    document["_attachments"] = json!({"file": {"content_type": "image/png", "revpos": 1,
+                        "digest": "md5-kAFQmDzST7DWlj99KOF/cg==", "length": PIECES * PIECE, "stub": true}});
+                }
+                json!({ "ok": document })
             } else {
                 json!({"error": {"id": id, "rev": "undefined", "error": "not_found", "reason": "missing"}})
             };
@@ -156,12 +163,17 @@ async fn answer(done: Arc<Done>, request: Request<Body>) -> Result<Response<Body
     if !path.starts_with("/todos/") {
         return json(StatusCode::OK, json!({}));
     }
+    if head.method == "PUT" && !head.headers.contains_key("user-agent") {
+        let (length, _) = digest(body).await;
+        done.uploaded.lock().unwrap().push((path.to_owned(), length));
+        return json(StatusCode::CREATED, json!({"ok": true}));
+    }
     if head.method == "PUT" {
         let seen = digest(body).await;
         *done.put.lock().unwrap() = Some(seen);
         return json(
             StatusCode::CREATED,
-            json!({"ok": true, "id": "todo-item:a:v:1", "rev": "1-a"}),
+            json!({"ok": true, "id": path.split('/').nth(2), "rev": "1-a"}),
         );
     }
     body.collect().await.unwrap();
@@ -296,6 +308,35 @@ async fn an_attachment_of_100_mb_takes_little() {
         assert_eq!((status, &seen), (StatusCode::OK, &expected), "{path}");
         assert!(growth < LITTLE, "{growth} bytes for {path}");
     }
+}
+
+#[tokio::test]
+async fn an_attachment_of_100_mb_is_carried_in_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    // The answer comes when it is everywhere.
+    fs::write(&config, "timeouts:\n  fan-out: 600s\n").unwrap();
+    let proxy = Measured::start_with(config).await;
+    let put = proxy.ask("PUT", "todo-item:pictured:v:1/file", "image/png", attachment());
+    let (growth, (status, _)) = proxy.growth(put).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let mut uploaded = std::mem::take(&mut *proxy.done.uploaded.lock().unwrap());
+    uploaded.sort();
+    let ids: Vec<&str> = uploaded.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "/todos/todo-item%3Apictured%3Av%3A2",
+            "/todos/todo-item%3Apictured%3Av%3A3"
+        ]
+    );
+    assert!(
+        uploaded
+            .iter()
+            .all(|(_, length)| (PIECES * PIECE..PIECES * PIECE + DOCUMENT + 1000).contains(length))
+    );
+    assert!(growth < LITTLE, "{growth} bytes for two copies of an attachment");
+    assert_eq!(proxy.stop().await, 1, "its status has none");
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ fn the_test_command_is_the_one_of_the_ci() {
 
 #[test]
 fn the_lenses_of_the_reference_compile_and_their_examples_hold() {
-    let classes = ["a@1", "a@2", "a-part@1"];
+    let classes = ["a@1", "a@2", "a-part@1", "b@1"];
     let look_up = |name: &ClassName| classes.iter().position(|class| *class == name.to_string()).map(ClassId);
     let lenses = blocks("schemas/README.md")
         .into_iter()

@@ -11,7 +11,7 @@ use chesterfield::{
     config::{Config, Overrides, Schemas},
     couch::{Document, Fields, document::Written},
     lens::example,
-    rehearsal::{Rehearsal, Sent},
+    rehearsal::{Rehearsal, Sent, SentShared},
     schema::{ClassId, ClassName},
 };
 use serde_json::value::RawValue;
@@ -23,6 +23,15 @@ struct Group {
     /// None says no document.
     key: Option<String>,
     documents: Vec<Sent>,
+}
+
+impl Group {
+    /// Its documents as others embed them.
+    fn shared(self) -> impl Iterator<Item = SentShared> {
+        let key = self.key.unwrap_or_else(|| example::KEY.to_owned());
+        let documents = self.documents.into_iter();
+        documents.map(move |(class, fields)| (class, key.clone(), fields))
+    }
 }
 
 /// Reads documents, carries them, and prints them in the other version.
@@ -52,6 +61,14 @@ pub fn run(
             self::groups(&schemas, to.unwrap_or(from), &name, &text)?
         }
     };
+    let entity = schemas.registry.entity(from);
+    let is_own = |group: &Group| {
+        let mut classes = group.documents.iter().map(|(class, _)| class);
+        classes.any(|class| entity.contains(class) || !schemas.registry.is_shared(*class))
+    };
+    let (groups, shared): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(is_own);
+    let (before, others): (Vec<Group>, Vec<Group>) = before.into_iter().partition(is_own);
+    let shared: Vec<SentShared> = others.into_iter().chain(shared).flat_map(Group::shared).collect();
     let keys: BTreeSet<&str> = before.iter().filter_map(|before| before.key.as_deref()).collect();
     for group in groups {
         let key = match &group.key {
@@ -70,6 +87,9 @@ pub fn run(
             let what = format!("no lens leads from {} to {}", name(from), name(stray));
             return Err(Failure::Data(what));
         }
+        rehearsal
+            .write_all(&[], &shared)
+            .map_err(|stuck| Failure::Data(format!("what is shared: {stuck}")))?;
         for before in before
             .iter()
             .filter(|before| before.key.as_deref().is_none_or(|before| before == key))

@@ -240,7 +240,15 @@ fn compared(old: &Class, new: &Class) -> Vec<(Impact, String)> {
         Impact::Break,
         "/documentId: has changed: documents that are there are of no class".to_owned(),
     );
-    told.chain((!is_same_pattern).then_some(pattern)).collect()
+    let attachments = (
+        Impact::Risk,
+        "/attachments: has changed: those that are there stay where they are, and others come or no longer do"
+            .to_owned(),
+    );
+    let is_carrying_same = old.omits_attachments == new.omits_attachments;
+    told.chain((!is_same_pattern).then_some(pattern))
+        .chain((!is_carrying_same).then_some(attachments))
+        .collect()
 }
 
 /// How to mend a version that does not say what has changed. What breaks asks for more, and is told elsewhere.

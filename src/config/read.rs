@@ -222,7 +222,7 @@ steps:
   - move: { field: a, from: 3, to: c }
 ";
         let expected = [
-            "/setps: unknown field `setps`, expected one of `old`, `new`, `parts`, `steps`, `script`, `examples`",
+            "/setps: unknown field `setps`, expected one of `old`, `new`, `parts`, `steps`, `script`, `share`, `examples`",
             "/steps/0/rename/too: unknown field `too`, expected one of `in`, `from`, `to`",
             "/steps/0/rename: missing field `to`",
             "/steps/1: unknown variant `drop`, expected one of `rename`, `add`, `remove`, `convert`, `move`, `constant`, `hoist`, `plunge`, `wrap`, `head`, `within`, `map`, `copy`, `split`, `join`, `when`",

@@ -54,9 +54,29 @@ struct ClassFile {
     version: Option<String>,
     #[serde(rename = "documentId")]
     document_id: Option<String>,
+    #[serde(default)]
+    attachments: Carrying,
+    merge: Option<Merge>,
     /// All other members.
     #[serde(flatten)]
     definition: Map<String, Value>,
+}
+
+/// Whether the attachments of a class's documents are carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Carrying {
+    #[default]
+    Copy,
+    Omit,
+}
+
+/// What becomes of conflicts.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Merge {
+    /// Two sides that have changed different fields become one.
+    Fields,
 }
 
 /// A class and the file it is from.
@@ -216,8 +236,15 @@ fn class(source: &Source<ClassFile>, file: &ClassFile, report: &mut Report) -> O
         Flaw::new("/documentId", error.to_string(), mend)
     });
     let pattern = report.take(&source.file, pattern)?;
-    let class = Class::new(name, version, pattern).with_definition(Value::Object(file.definition.clone()));
-    report.take(&source.file, class)
+    let class = Class {
+        merges_fields: matches!(file.merge, Some(Merge::Fields)),
+        omits_attachments: file.attachments == Carrying::Omit,
+        ..Class::new(name, version, pattern)
+    };
+    report.take(
+        &source.file,
+        class.with_definition(Value::Object(file.definition.clone())),
+    )
 }
 
 /// A semantic version, told at `/version`.

@@ -14,7 +14,7 @@ use serde::{
 use serde_json::value::{RawValue, to_raw_value};
 use smol_str::SmolStr;
 
-use super::Rev;
+use super::{Rev, three_way::same_attachments};
 
 /// Fields of most documents.
 const FEW: usize = 32;
@@ -266,6 +266,11 @@ impl<'de> Deserialize<'de> for Document {
 }
 
 impl Document {
+    /// The same names for the same bytes, whenever they came.
+    pub fn has_same_attachments(&self, other: &Self) -> bool {
+        same_attachments(self, other)
+    }
+
     /// The same, borrowed.
     pub fn as_written(&self) -> Written<'_> {
         Written {

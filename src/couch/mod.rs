@@ -1,5 +1,6 @@
 //! CouchDB's vocabulary, without I/O: documents, feeds of changes, listings, revisions, revision trees, routes, selectors.
 
+pub mod attachments;
 mod diff;
 pub mod doc_ids;
 pub mod document;
@@ -10,8 +11,10 @@ mod nesting;
 pub mod rev;
 pub mod route;
 pub mod selector;
+mod three_way;
 pub mod tree;
 
+pub use attachments::{Attachment, Attachments};
 pub use diff::Diff;
 pub use doc_ids::DocIds;
 pub use document::{Document, Fields};
@@ -19,4 +22,5 @@ pub use elements::Elements;
 pub use rev::{InvalidRev, Rev};
 pub use route::Route;
 pub use selector::Selector;
+pub use three_way::{ThreeWay, three_way};
 pub use tree::{Content, NodeId, RevTree};

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{AT_ONCE, EntityKey, Error, FanOut, Report, entities};
+use super::{AT_ONCE, Done, Echo, EntityKey, Error, FanOut, Report, entities};
 use crate::upstream;
 
 /// Failed requests after which it is the upstream that fails and not some entity. One that fails each request it is part of is
@@ -20,8 +20,8 @@ impl FanOut {
         db: &str,
         keys: &[EntityKey],
         mut failed: impl FnMut(&EntityKey, &Error),
-    ) -> Result<Report, Error> {
-        let mut report = Report::default();
+    ) -> Result<Done, Error> {
+        let mut all = Done::default();
         let mut at_once = AT_ONCE;
         let mut rest = keys;
         let mut failures = 0;
@@ -35,7 +35,7 @@ impl FanOut {
             };
             match done {
                 Ok((done, length)) => {
-                    report += done;
+                    all += done;
                     suspects = suspects.saturating_sub(now.len());
                     // What comes next is likely to be as large.
                     let fitting = (now.len() * entities::BUDGET / length.max(1)).clamp(1, AT_ONCE);
@@ -54,39 +54,64 @@ impl FanOut {
                         at_once = suspects / 2;
                     } else {
                         failed(&now[0], &error);
-                        report.failed += 1;
+                        all.report.failed += 1;
                         (suspects, at_once) = (0, AT_ONCE);
                         rest = later;
                     }
                 }
             }
         }
-        Ok(report)
+        Ok(all)
     }
 
     /// The same; what fails is told in the log.
-    pub async fn reconcile(&self, db: &str, keys: &[EntityKey]) -> Result<Report, Error> {
+    pub async fn reconcile(&self, db: &str, keys: &[EntityKey]) -> Result<Done, Error> {
         self.reconcile_each(db, keys, |key, error| self.tell_failed(db, key, error))
             .await
     }
 
     /// As [`FanOut::reconcile_each`], among all who work on the same entities in this process: of several at once, the last looks
     /// again.
+    pub(super) async fn pass(
+        &self,
+        db: &str,
+        keys: &[EntityKey],
+        mut failed: impl FnMut(&EntityKey, &Error),
+    ) -> Result<Done, Error> {
+        let mut stay = self.in_flight.enter(db, keys);
+        let mut done = self.reconcile_each(db, keys, &mut failed).await?;
+        loop {
+            let again = stay.leave();
+            if again.is_empty() {
+                return Ok(done);
+            }
+            done += self.reconcile_each(db, &again, &mut failed).await?;
+        }
+    }
+
+    /// Brings entities in step in which clients have written something, and all that embed what was written.
     pub async fn look_at(
         &self,
         db: &str,
         keys: &[EntityKey],
         mut failed: impl FnMut(&EntityKey, &Error),
     ) -> Result<Report, Error> {
-        let mut stay = self.in_flight.enter(db, keys);
-        let mut report = self.reconcile_each(db, keys, &mut failed).await?;
-        loop {
-            let again = stay.leave();
-            if again.is_empty() {
-                return Ok(report);
-            }
-            report += self.reconcile_each(db, &again, &mut failed).await?;
-        }
+        let mut done = self.pass(db, keys, &mut failed).await?;
+        done.echo += Echo::of(self, keys);
+        done.report += self.follow(db, done.echo, failed).await?;
+        Ok(done.report)
+    }
+
+    /// Brings entities in step, as part of all those of a database: whoever embeds what was written before has its own turn.
+    pub async fn look_through(
+        &self,
+        db: &str,
+        keys: &[EntityKey],
+        mut failed: impl FnMut(&EntityKey, &Error),
+    ) -> Result<Report, Error> {
+        let mut done = self.pass(db, keys, &mut failed).await?;
+        done.report += self.follow(db, done.echo, failed).await?;
+        Ok(done.report)
     }
 
     /// Tells and counts an entity that cannot be read or written.

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{Error, store};
 use crate::{
     couch::Document,
-    reconcile::{Body, Entity, Want},
+    reconcile::{Body, Entity, Member, Need, Want},
     upstream::{
         Upstream,
         account::{Ask, path},
@@ -68,8 +68,7 @@ impl Revision<'_> {
 
 /// Fills in what the upstream has. Without a `rev`, `_bulk_get` answers every leaf, deleted ones too (transcripts, bulk).
 ///
-/// CouchDB lets a replicated write bear a revision that is none (`0-a`, a generation beyond every integer). What cannot be read whole is
-/// not reconciled, and keeps nothing else from being so: such an entity is left without a document.
+/// What cannot be read whole is not reconciled, and keeps nothing else from being so: such an entity is left without a document.
 ///
 /// Answers how long the upstream's answer was. One about several entities that is longer than `budget` fails with
 /// [`Error::TooLong`]: fewer are to be read at once.
@@ -86,25 +85,10 @@ pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity], budget
     for entity in entities {
         let mut is_readable = true;
         for member in &mut entity.members {
-            let Some(Found { id, docs }) = found.next_if(|found| found.id == member.id) else {
+            let Some(found) = found.next_if(|found| found.id == member.id) else {
                 break;
             };
-            for revision in docs {
-                match revision.read() {
-                    Ok(Some(document)) => {
-                        let path = match (&document.rev, document.revisions.is_empty()) {
-                            (Some(rev), true) => vec![rev.clone()],
-                            _ => document.revisions.clone(),
-                        };
-                        member.insert(&path, body_of(document), Body::Unread);
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::warn!(db, document = &*id, %error, "a document cannot be read, and stays out of step");
-                        is_readable = false;
-                    }
-                }
-            }
+            is_readable &= fill(db, member, &found);
         }
         if !is_readable {
             entity.members.clear();
@@ -113,52 +97,101 @@ pub async fn read(upstream: &Upstream, db: &str, entities: &mut [Entity], budget
     Ok(answer.len())
 }
 
+/// Puts every leaf that was found into a document. CouchDB lets a replicated write bear a revision that is none (`0-a`, a generation beyond
+/// every integer): then the document cannot be read, and false is answered.
+fn fill(db: &str, member: &mut Member, found: &Found<'_>) -> bool {
+    let mut is_readable = true;
+    for revision in &found.docs {
+        match revision.read() {
+            Ok(Some(document)) => {
+                let path = match (&document.rev, document.revisions.is_empty()) {
+                    (Some(rev), true) => vec![rev.clone()],
+                    _ => document.revisions.clone(),
+                };
+                member.insert(&path, body_of(document), Body::Unread);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(db, document = &*found.id, %error, "a document cannot be read, and stays out of step");
+                is_readable = false;
+            }
+        }
+    }
+    is_readable
+}
+
 /// Reads bodies of inner revisions; one that is not there any more is noted as missing.
 pub async fn read_wanted(
     upstream: &Upstream,
     db: &str,
     unread: Vec<(Entity, HashSet<Want>)>,
 ) -> Result<Vec<Entity>, Error> {
-    let wanted: Vec<(usize, &Want)> = unread
+    let wanted: Vec<(usize, Want)> = unread
         .iter()
         .enumerate()
-        .flat_map(|(n, (_, wants))| wants.iter().map(move |want| (n, want)))
+        .flat_map(|(n, (_, wants))| wants.iter().map(move |want| (n, want.clone())))
         .collect();
-    let mut found = Vec::with_capacity(wanted.len());
-    let mut at_once = AT_ONCE;
-    while let Some(wanted) = wanted.get(found.len()..).filter(|rest| !rest.is_empty()) {
-        let wanted = &wanted[..at_once.min(wanted.len())];
-        let asked = wanted.iter().map(|(_, want)| Asked {
-            id: &want.id,
-            rev: Some(want.rev.to_string()),
-        });
-        let limit = if wanted.len() > 1 { BUDGET } else { store::LIMIT };
-        let answer = match ask(upstream, db, &asked.collect::<Vec<_>>(), limit).await {
-            Err(Error::TooLong { .. }) if wanted.len() > 1 => {
-                at_once = wanted.len() / 2;
-                continue;
-            }
-            answer => answer?,
-        };
-        let mut answers = found_in(&answer)?.into_iter();
-        for &(n, want) in wanted {
-            let docs = answers.next().map(|found| found.docs).unwrap_or_default();
-            let document = docs.iter().find_map(|revision| revision.read().ok().flatten());
-            found.push((n, want.clone(), document));
-        }
-    }
     let mut read: Vec<Entity> = unread.into_iter().map(|(entity, _)| entity).collect();
-    for (n, want, document) in found {
-        let place = read[n].position(&want.id);
-        let member = place.map(|place| &mut read[n].members[place]);
+    let asked = |(_, want): &'_ (usize, Want)| (want.id.clone(), Some(want.rev.to_string()));
+    each(upstream, db, &wanted, asked, |(n, want), found| {
+        let docs = found.map(|found| &*found.docs).unwrap_or_default();
+        let document = docs.iter().find_map(|revision| revision.read().ok().flatten());
+        let place = read[*n].position(&want.id);
+        let member = place.map(|place| &mut read[*n].members[place]);
         if let Some(member) = member
             && let Some(node) = member.tree.find(&want.rev)
         {
             let is_it = |document: &Document| document.rev.as_ref() == Some(&want.rev);
             member.tree.content_mut(node).body = document.filter(is_it).map_or(Body::Missing, body_of);
         }
-    }
+    })
+    .await?;
     Ok(read)
+}
+
+/// Reads documents that entities share, each as a document with all its leaves; none where it cannot be read.
+pub async fn read_shared(upstream: &Upstream, db: &str, needs: &[Need]) -> Result<Vec<Option<Member>>, Error> {
+    let mut read = Vec::with_capacity(needs.len());
+    let asked = |need: &'_ Need| (need.id.clone(), None);
+    each(upstream, db, needs, asked, |need, found| {
+        let mut member = Member::new(need.class, need.id.clone());
+        let is_readable = found.is_some_and(|found| fill(db, &mut member, found));
+        read.push(is_readable.then_some(member));
+    })
+    .await?;
+    Ok(read)
+}
+
+/// Asks for any number of documents, each by its id and perhaps a revision, as many at a time as their size allows. `on` is told of each in
+/// order; none if the upstream left it out.
+async fn each<T>(
+    upstream: &Upstream,
+    db: &str,
+    all: &[T],
+    asked: impl Fn(&T) -> (String, Option<String>),
+    mut on: impl FnMut(&T, Option<&Found<'_>>),
+) -> Result<(), Error> {
+    let mut rest = all;
+    let mut at_once = AT_ONCE;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(at_once.min(rest.len()));
+        let asked: Vec<_> = now.iter().map(&asked).collect();
+        let docs = asked.iter().map(|(id, rev)| Asked { id, rev: rev.clone() });
+        let limit = if now.len() > 1 { BUDGET } else { store::LIMIT };
+        let answer = match ask(upstream, db, &docs.collect::<Vec<_>>(), limit).await {
+            Err(Error::TooLong { .. }) if now.len() > 1 => {
+                at_once = now.len() / 2;
+                continue;
+            }
+            answer => answer?,
+        };
+        let found = found_in(&answer)?;
+        for (n, one) in now.iter().enumerate() {
+            on(one, found.get(n).filter(|found| found.id == asked[n].0));
+        }
+        rest = later;
+    }
+    Ok(())
 }
 
 fn body_of(document: Document) -> Body {
@@ -171,7 +204,8 @@ fn body_of(document: Document) -> Body {
 
 async fn ask(upstream: &Upstream, db: &str, docs: &[Asked<'_>], limit: usize) -> Result<Bytes, Error> {
     let body = serde_json::to_vec(&Question { docs }).map_err(unreadable)?;
-    let path = format!("{}?revs=true", path([db, "_bulk_get"]));
+    // How an attachment is stored has to be known where it is to be sent as it is (undocumented here, and measured on 3.5.0).
+    let path = format!("{}?revs=true&att_encoding_info=true", path([db, "_bulk_get"]));
     let ask = Ask::new(Method::POST, "_bulk_get", path).with(body).limit(limit);
     Ok(ask.send(upstream).await?.expect(&[StatusCode::OK])?.body)
 }

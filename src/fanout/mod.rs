@@ -4,29 +4,38 @@
 //! sees what it lacks. What is remembered ([`Recent`]) saves looks.
 
 mod batch;
+mod embedders;
 mod entities;
+mod following;
 mod in_flight;
 mod missed;
 mod recent;
 mod retry;
+mod shared;
 mod store;
 mod stuck;
 mod survey;
+mod upload;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
+
+use tokio::sync::Semaphore;
 
 pub use crate::upstream::account::Error;
 use crate::{
     lens::{Lens, PutError},
-    reconcile::{Body, Entity, Outcome, Write, reconcile},
+    reconcile::{Body, Entity, Outcome, Write, reconcile, references},
     schema::{ClassId, Registry},
     upstream::Upstream,
 };
 pub use entities::AT_ONCE;
+pub use following::Echo;
+use following::PAGES;
 pub use in_flight::{InFlight, Stay};
 pub use missed::Missed;
 pub use recent::Recent;
 pub use retry::{Became, Retrying, Which};
+use shared::Pool;
 use stuck::{Sink, Sorted};
 pub use survey::Survey;
 
@@ -41,6 +50,10 @@ pub struct FanOut {
     in_flight: InFlight,
     recent: Recent,
     missed: Missed,
+    /// Requests with attachments that may be on their way.
+    uploads: Arc<Semaphore>,
+    /// For each page of entities that follow a shared document.
+    pages: Arc<Semaphore>,
 }
 
 /// Names an entity in its database.
@@ -68,6 +81,15 @@ pub struct Report {
     pub failed: usize,
 }
 
+/// What a fan-out did, and what is to be done for others because of it.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// What was written.
+    pub report: Report,
+    /// What other entities have to follow: see [`FanOut::follow`].
+    pub echo: Echo,
+}
+
 /// Rounds of reading bodies of inner revisions: each lets the derivation go at least one class further.
 const ROUNDS: usize = 16;
 
@@ -85,6 +107,8 @@ impl FanOut {
             in_flight: InFlight::default(),
             recent: Recent::default(),
             missed: Missed::default(),
+            uploads: Arc::new(Semaphore::new(upload::AT_ONCE)),
+            pages: Arc::new(Semaphore::new(PAGES)),
         }
     }
 
@@ -113,7 +137,7 @@ impl FanOut {
         &self.registry
     }
 
-    /// The entity a document belongs to; none if no lens ties its class to another.
+    /// The entity a document belongs to; none if no lens ties its class to another, and none shares it.
     pub fn entity_of(&self, doc_id: &str) -> Option<EntityKey> {
         let (class, key) = self.registry.classify(doc_id)?;
         let entity = EntityKey {
@@ -155,47 +179,87 @@ impl FanOut {
     }
 
     /// Writes whatever is missing in these entities.
-    pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Report, Error> {
-        let mut report = Report::default();
+    pub async fn bring_in_step(&self, db: &str, mut entities: Vec<Entity>) -> Result<Done, Error> {
+        let mut done = Done::default();
         let mut writes: Vec<Write> = Vec::new();
         let mut sorted = Sorted::default();
         let mut settled = Vec::new();
+        let mut pool = Pool::default();
         for round in 0..ROUNDS {
             let mut unread = Vec::new();
-            for (n, entity) in entities.into_iter().enumerate() {
-                let outcome = reconcile(&self.registry, &self.lenses, &mut entity.clone());
-                if outcome.wants.is_empty() || round + 1 == ROUNDS {
-                    report.count(db, &outcome);
+            let mut needs = Vec::new();
+            for (n, mut entity) in entities.into_iter().enumerate() {
+                pool.refresh(&mut entity);
+                let mut reconciled = entity.clone();
+                let outcome = reconcile(&self.registry, &self.lenses, &mut reconciled);
+                if outcome.is_complete() || round + 1 == ROUNDS {
+                    done.report.count(db, &outcome);
                     sorted.add(self, &entity, &outcome.refusals);
                     if outcome.refusals.is_empty() || self.sink.parks() {
-                        settled.extend(self.leaves(db, &entity, &outcome.writes));
+                        let names = self.leaves(db, &entity, &outcome.writes);
+                        // Others are still to follow.
+                        match self.is_shared(&entity, &outcome.writes) {
+                            true => done.echo.note_settled(names),
+                            false => settled.extend(names),
+                        }
                     }
+                    self.note(&mut done.echo, &entity, &reconciled, &outcome.writes);
+                    pool.learn(reconciled);
                     writes.extend(outcome.writes);
                 } else {
                     unread.push((entity, outcome.wants));
+                    needs.push(outcome.needs);
                 }
                 if n % TURN == TURN - 1 {
                     tokio::task::yield_now().await;
                 }
             }
             entities = entities::read_wanted(&self.upstream, db, unread).await?;
+            let all: HashSet<_> = needs.iter().flatten().cloned().collect();
+            pool.read(&self.upstream, db, all).await?;
+            for (entity, needs) in entities.iter_mut().zip(&needs) {
+                pool.give(entity, needs);
+            }
             if entities.is_empty() {
                 break;
             }
         }
         let count = writes.len();
-        let refused = store::write(&self.upstream, db, writes).await?;
-        report.refused = refused.len();
-        report.written = count - refused.len();
-        metrics::counter!("chesterfield_derived_revisions_total").increment(report.written as u64);
-        metrics::counter!("chesterfield_refused_revisions_total").increment(report.refused as u64);
+        let (plain, with_attachments) = upload::apart(writes);
+        let mut refused = store::write(&self.upstream, db, plain).await?;
+        let uploads = upload::write(&self.upstream, db, with_attachments, &self.uploads).await?;
+        refused.extend(uploads.refused);
+        done.report.refused = refused.len();
+        done.report.written = count - refused.len() - uploads.left_out;
+        metrics::counter!("chesterfield_derived_revisions_total").increment(done.report.written as u64);
+        metrics::counter!("chesterfield_refused_revisions_total").increment(done.report.refused as u64);
         sorted.refuse(self, refused);
-        report.lost = self.sink.take(db, sorted).await;
+        done.report.lost = self.sink.take(db, sorted).await;
         // Of what is parked somebody else takes care.
-        if report.lost == 0 && (report.refused == 0 || self.sink.parks()) {
+        if done.report.lost == 0 && (done.report.refused == 0 || self.sink.parks()) {
             self.recent.note(settled);
+        } else {
+            done.echo.forget_settled();
         }
-        Ok(report)
+        Ok(done)
+    }
+
+    /// Others embed an entity's documents, or some that are made of it.
+    fn is_shared(&self, entity: &Entity, writes: &[Write]) -> bool {
+        let mut members = entity.members.iter();
+        members.any(|member| self.registry.is_shared(member.class))
+            || writes.iter().any(|write| entity.position(&write.id).is_none())
+    }
+
+    /// Notes what others have to follow.
+    fn note(&self, echo: &mut Echo, read: &Entity, reconciled: &Entity, writes: &[Write]) {
+        let Some(key) = read.members.first().and_then(|member| self.entity_of(&member.id)) else {
+            return;
+        };
+        echo.note(self, &key, writes);
+        if !writes.is_empty() && !references(&self.lenses, reconciled).is_subset(&references(&self.lenses, read)) {
+            echo.note_reference(key);
+        }
     }
 
     /// The names for [`Recent`] of every leaf that an entity had or gets.
@@ -227,6 +291,20 @@ impl Report {
             metrics::counter!("chesterfield_lens_errors_total", "why" => why).increment(1);
             tracing::warn!(db, document = refusal.target, place = refusal.error.place(), "{told}");
         }
+    }
+}
+
+impl From<Report> for Done {
+    fn from(report: Report) -> Self {
+        let echo = Echo::default();
+        Self { report, echo }
+    }
+}
+
+impl std::ops::AddAssign for Done {
+    fn add_assign(&mut self, other: Self) {
+        self.report += other.report;
+        self.echo += other.echo;
     }
 }
 

@@ -272,7 +272,7 @@ mod tests {
         let person = json!({"schema": "person", "version": 1, "name": "Ada"});
         put(&upstream, "/people/person:k:v:1", &person).await;
         let key = fan_out.entity_of("person:k:v:1").unwrap();
-        let report = fan_out.reconcile("people", &[key]).await.unwrap();
+        let report = fan_out.reconcile("people", &[key]).await.unwrap().report;
         assert_eq!((report.stuck, report.lost), (1, 0));
         (fan_out, reads)
     }

@@ -29,7 +29,9 @@ impl FanOut {
             match self.read_measured(db, now, entities::BUDGET).await {
                 Err(Error::TooLong { .. }) if now.len() > 1 => at_once = now.len() / 2,
                 read => {
-                    for entity in read?.0 {
+                    let mut entities = read?.0;
+                    self.read_shared(db, &mut entities).await?;
+                    for entity in entities {
                         if first_live(&entity).is_some_and(&counts) {
                             survey.add(self, entity);
                         }

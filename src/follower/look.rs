@@ -119,7 +119,7 @@ impl Looker {
         metrics::counter!("chesterfield_follower_changes_total", "what" => "skipped").increment(skipped as u64);
         keys.sort_unstable();
         keys.dedup();
-        self.bring_in_step(db, &keys, checkpoint).await?;
+        self.bring_in_step(db, &keys, true, checkpoint).await?;
         let Page {
             last_seq,
             pending,
@@ -149,7 +149,14 @@ impl Looker {
         is_news.then_some(key)
     }
 
-    async fn bring_in_step(&self, db: &str, keys: &[EntityKey], checkpoint: &mut Checkpoint) -> Result<Report, Error> {
+    /// `is_news`: somebody has written to these entities, and those that embed them are to follow.
+    async fn bring_in_step(
+        &self,
+        db: &str,
+        keys: &[EntityKey],
+        is_news: bool,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Report, Error> {
         if keys.is_empty() {
             return Ok(Report::default());
         }
@@ -159,7 +166,10 @@ impl Looker {
                 self.fan_out.tell_failed(db, key, error);
             }
         };
-        let report = self.fan_out.look_at(db, keys, note).await?;
+        let report = match is_news {
+            true => self.fan_out.look_at(db, keys, note).await?,
+            false => self.fan_out.look_through(db, keys, note).await?,
+        };
         metrics::counter!("chesterfield_follower_entities_total").increment(keys.len() as u64);
         // Nobody but the feed knows of them.
         if report.lost > 0 {
@@ -173,8 +183,10 @@ impl Looker {
         let failed = std::mem::take(&mut checkpoint.failed);
         let keys: Vec<EntityKey> = failed.iter().filter_map(|id| self.fan_out.entity_of(id)).collect();
         let note = |key: &EntityKey, _: &account::Error| _ = checkpoint.failed.insert(self.fan_out.any_id(key));
-        self.fan_out.look_at(db, &keys, note).await?;
-        Ok(())
+        match self.fan_out.look_at(db, &keys, note).await?.lost {
+            0 => Ok(()),
+            lost => Err(Error::Lost(lost)),
+        }
     }
 
     /// Makes up for a page, if there is something to make up for.
@@ -198,7 +210,7 @@ impl Looker {
             }
         };
         let page = self.plan.read(&self.fan_out, db, &walk).await?;
-        let report = self.bring_in_step(db, &page.keys, checkpoint).await?;
+        let report = self.bring_in_step(db, &page.keys, false, checkpoint).await?;
         metrics::counter!("chesterfield_backfilled_documents_total").increment(page.documents);
         walk.done += page.documents;
         walk.next = page.next;

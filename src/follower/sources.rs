@@ -132,6 +132,7 @@ pub async fn missed(shared: &Shared) {
         let mut failed = Vec::new();
         let done = fan_out.look_at(&db, &keys, |key, _| failed.push(key.clone())).await;
         match done {
+            Ok(report) if report.lost > 0 => fan_out.missed().add(&db, &keys),
             Ok(_) if failed.is_empty() => {
                 failures = 0;
                 continue;

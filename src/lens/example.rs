@@ -1,6 +1,6 @@
 //! Examples beside a lens: documents that belong together, tried by `chesterfield check`.
 
-use super::{Lens, Made, Put, PutError};
+use super::{Lens, Made, Others, Put, PutError, Shared};
 use crate::{
     couch::{Diff, Fields},
     schema::{ClassId, Direction, Flaw, Rule},
@@ -20,6 +20,8 @@ pub struct Example {
     pub new: Documents,
     /// What the target documents were before.
     pub had: Documents,
+    /// Documents that the new side refers to, with their keys.
+    pub shared: Vec<(ClassId, String, Fields)>,
     /// Tried one way only.
     pub way: Option<Direction>,
 }
@@ -63,16 +65,30 @@ impl Lens {
         };
         let way = ["from new to old", "from old to new"][usize::from(to == Direction::Up)];
         let inputs: Vec<Option<&Fields>> = near.iter().map(|&class| find(sources, class).flatten()).collect();
+        let shared = |class: ClassId, key: &str| {
+            let mut shared = example.shared.iter();
+            let found = shared.find(|(of, named, _)| *of == class && named == key);
+            found.map_or(Shared::Missing, |(_, _, fields)| Shared::Live(fields))
+        };
+        let others = Others {
+            before: None,
+            shared: &shared,
+        };
         let there = |lens: &Self| -> Result<Vec<Option<Fields>>, PutError> {
             let had = |target| find(&example.had, target).flatten();
-            let each = far.iter().map(|&target| lens.make(to, target, &inputs, had(target)));
+            let each = far
+                .iter()
+                .map(|&target| lens.make(to, target, &inputs, had(target), &others));
             each.collect()
         };
         let back = |lens: &Self, got: &[Option<Fields>]| -> Result<Vec<Option<Fields>>, PutError> {
             let got: Vec<Option<&Fields>> = got.iter().map(Option::as_ref).collect();
             let named = near.iter().filter_map(|&class| Some((class, find(sources, class)?)));
+            // Who puts it back has seen it.
+            let before = got.first().copied().flatten();
+            let others = Others { before, ..others };
             named
-                .map(|(class, source)| lens.make(to.reverse(), class, &got, source))
+                .map(|(class, source)| lens.make(to.reverse(), class, &got, source, &others))
                 .collect()
         };
         let got = there(self).map_err(|error| format!("{way}: {error}"))?;
@@ -102,6 +118,7 @@ impl Lens {
         target: ClassId,
         sources: &[Option<&Fields>],
         old: Option<&Fields>,
+        others: &Others,
     ) -> Result<Option<Fields>, PutError> {
         let put = Put {
             to,
@@ -111,8 +128,11 @@ impl Lens {
             old,
         };
         let made = match &self.script {
-            Some(script) => script.put_surely(self, &put).map(|made| self.kept(&put, made)),
-            None => self.put(&put),
+            Some(script) => {
+                let surely = |put: &Put| script.put_surely(self, put).map(|made| self.kept(put, made));
+                self.put_by(&put, others, &surely)
+            }
+            None => self.put_among(&put, others),
         };
         made.map(Made::document)
     }

@@ -20,6 +20,7 @@ mod put;
 mod script;
 pub mod sequence;
 pub mod shape;
+pub mod share;
 mod template;
 
 use serde_json::Value;
@@ -33,6 +34,7 @@ pub use example::Example;
 pub use file::LensFile;
 use script::Scripted;
 use sequence::Sequence;
+pub use share::{Embedded, Others, Share, Shared};
 
 /// A compiled lens.
 #[derive(Clone, Debug)]
@@ -43,6 +45,7 @@ pub struct Lens {
     steps: Sequence,
     /// Stands for steps.
     script: Option<Scripted>,
+    shares: Vec<Share>,
     examples: Vec<Example>,
     is_lawful: bool,
 }
@@ -195,6 +198,11 @@ impl Lens {
     /// Whether there is no document of this class where it would hold no more than its default.
     pub fn is_optional(&self, class: ClassId) -> bool {
         self.part(class).is_some_and(|part| part.is_optional)
+    }
+
+    /// The fields that embed on the old side, and refer on the new.
+    pub fn shares(&self) -> &[Share] {
+        &self.shares
     }
 
     fn part(&self, class: ClassId) -> Option<&Part> {

@@ -1,11 +1,100 @@
 //! Crossing a lens.
 
-use super::{Lens, Made, PRIMARY, Put, PutError, operation::Crossing, sequence::State};
-use crate::{couch::Fields, schema::bare};
+use super::{Lens, Made, Others, PRIMARY, Put, PutError, operation::Crossing, sequence::State, share::Embedded};
+use crate::{
+    couch::Fields,
+    schema::{Direction, bare},
+};
+
+/// Runs the steps, and nothing else.
+pub(super) type Cross<'a> = dyn Fn(&Put) -> Result<Made, PutError> + 'a;
 
 impl Lens {
-    /// Makes one document of those on the other side.
+    /// Makes one document of those on the other side, where no document is shared.
     pub fn put(&self, put: &Put) -> Result<Made, PutError> {
+        self.put_among(put, &Others::NONE)
+    }
+
+    /// Makes one document of those on the other side. Shared documents have their place at the new end of the steps.
+    pub fn put_among(&self, put: &Put, others: &Others) -> Result<Made, PutError> {
+        self.put_by(put, others, &|put| self.cross(put))
+    }
+
+    /// The same, the steps being run by `cross`.
+    pub(super) fn put_by(&self, put: &Put, others: &Others, cross: &Cross) -> Result<Made, PutError> {
+        if self.shares.is_empty() {
+            return cross(put);
+        }
+        match put.to {
+            Direction::Up => {
+                let made = self.embedding(put, cross)?;
+                let Made::Document(mut fields) = made else {
+                    return Ok(made);
+                };
+                // What cannot be taken across is not known.
+                let before = others.before.and_then(|before| {
+                    let sources = [Some(before)];
+                    let put = Put {
+                        sources: &sources,
+                        ..*put
+                    };
+                    self.embedding(&put, cross).ok()?.document()
+                });
+                for share in &self.shares {
+                    share.refer(&mut fields, put.old, before.as_ref(), others)?;
+                }
+                Ok(Made::Document(fields))
+            }
+            Direction::Down => {
+                let mut source = put.sources.first().copied().flatten().cloned();
+                for share in &self.shares {
+                    if let Some(fields) = &mut source
+                        && share.embed(fields, others).is_err()
+                    {
+                        return Ok(Made::NotReady);
+                    }
+                }
+                cross(&Put {
+                    sources: &[source.as_ref()],
+                    ..*put
+                })
+            }
+        }
+    }
+
+    /// What a document of the old side embeds.
+    pub fn embedded(&self, fields: &Fields) -> Result<Vec<Embedded>, PutError> {
+        let Some(&target) = self.step.new.first() else {
+            return Ok(Vec::new());
+        };
+        let put = Put {
+            to: Direction::Up,
+            target,
+            key: "",
+            sources: &[Some(fields)],
+            old: None,
+        };
+        let made = self
+            .embedding(&put, &|put| self.cross(put))?
+            .document()
+            .unwrap_or_default();
+        let embedded = self.shares.iter().map(|share| share.embedded(&made));
+        embedded.filter_map(Result::transpose).collect()
+    }
+
+    /// A document of the new side before what it embeds is replaced.
+    fn embedding(&self, put: &Put, cross: &Cross) -> Result<Made, PutError> {
+        let mut old = put.old.cloned();
+        for share in &self.shares {
+            old.iter_mut().for_each(|old| drop(old.take(share.reference())));
+        }
+        cross(&Put {
+            old: old.as_ref(),
+            ..*put
+        })
+    }
+
+    fn cross(&self, put: &Put) -> Result<Made, PutError> {
         let made = match &self.script {
             Some(script) => script.put(self, put)?,
             None => Made::Document(self.run_steps(put)?),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, value::RawValue};
 
-use super::{Lens, nested::ITSELF, sequence::Sequence};
+use super::{Lens, PRIMARY, nested::ITSELF, sequence::Sequence};
 use crate::schema::{ClassId, Direction};
 
 /// The fields of an object that are known of. There may be others: those travel as they are.
@@ -56,7 +56,27 @@ impl Lens {
             state[self.slot(class)] = source.clone();
         }
         let mut losses = Vec::new();
+        let primary = &mut state[PRIMARY].fields;
+        if to == Direction::Down {
+            for share in &self.shares {
+                if let Some(reference) = primary.remove(share.reference()) {
+                    primary.insert(share.field.clone(), share.shown(reference.required));
+                }
+            }
+        }
         self.steps.outline(to, &mut state, &mut losses);
+        let primary = &mut state[PRIMARY].fields;
+        if to == Direction::Up {
+            for share in &self.shares {
+                if let Some(Presence { required, .. }) = primary.remove(&share.field) {
+                    let reference = Presence {
+                        required,
+                        ..Presence::default()
+                    };
+                    primary.insert(share.reference.clone(), reference);
+                }
+            }
+        }
         let targets = far.iter().map(|&class| (class, state[self.slot(class)].clone()));
         Outline {
             targets: targets.collect(),

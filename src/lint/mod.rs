@@ -3,6 +3,7 @@
 mod compat;
 mod graph;
 mod laws;
+mod merging;
 mod shapes;
 
 use crate::{
@@ -16,6 +17,7 @@ pub use laws::try_out;
 /// The lints that cost next to nothing: `serve` runs them too.
 pub fn at_once(registry: &Registry, lenses: &[Lens], apps: &Apps) -> Vec<(Place, Flaw)> {
     let mut flaws = graph::lint(registry, apps);
+    flaws.extend(merging::lint(registry));
     flaws.extend(shapes::lint(registry, lenses));
     for (n, lens) in lenses.iter().enumerate() {
         if lens.examples().is_empty() && !lens.step().is_end() {

@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Body, Want, Work,
+    attach::{Attached, Onto},
     revision::{self, EditId, Kind},
 };
 use crate::{
@@ -16,18 +17,19 @@ use crate::{
 const HORIZON: usize = if cfg!(test) { 4 } else { 100 };
 
 /// One leaf that may have edits for one target, over one lens.
-struct Crossing<'a> {
-    lens: &'a Lens,
-    to: Direction,
-    target: ClassId,
+pub(super) struct Crossing<'a> {
+    pub lens: &'a Lens,
+    pub to: Direction,
+    pub target: ClassId,
     /// The class whose leaf is looked at.
-    source: ClassId,
-    leaf: NodeId,
+    pub source: ClassId,
+    pub leaf: NodeId,
 }
 
 /// What becomes of a target.
 enum Carried {
-    Live(Arc<Document>),
+    /// With the revisions of shared documents that its lens looked at.
+    Live(Arc<Document>, Vec<Rev>),
     /// There need not be such a document: one that is not there is not begun with a tombstone.
     Nothing,
     Tombstone,
@@ -38,6 +40,8 @@ enum Carried {
 pub(super) struct Inputs {
     /// In the order of the step; none where there is no live document.
     bodies: Vec<Option<Arc<Document>>>,
+    /// Where these bodies stand.
+    shown: Vec<Option<NodeId>>,
     revs: Vec<Rev>,
     /// The leaf first: its member, its node, and the edits on its path.
     pub(super) ends: Vec<(usize, NodeId, HashSet<EditId>)>,
@@ -96,8 +100,29 @@ impl Work<'_> {
             return false;
         };
         self.outlive(crossing, target, parent, &mut inputs);
-        let body = match self.put(crossing, &inputs, old.as_deref()) {
-            Ok(Carried::Live(body)) => Some(body),
+        let onto = Onto {
+            lens: crossing.lens,
+            to: crossing.to,
+            target: crossing.target,
+            at: parent,
+        };
+        let Some(attached) = self.attached(&onto, &inputs.shown) else {
+            return false;
+        };
+        let on_path = parent
+            .map(|parent| self.entity.members[target].edits(parent))
+            .unwrap_or_default();
+        let missing = self.missing(target, &inputs, &on_path);
+        let Some(before) = self.before(crossing, source, &missing) else {
+            return false;
+        };
+        let mut looked_at: Vec<Rev> = Vec::new();
+        let (before, saw): (Option<Arc<Document>>, _) = before.unzip();
+        let body = match self.put(crossing, &inputs, old.as_deref(), before.as_deref(), &attached) {
+            Ok(Carried::Live(body, shared)) => {
+                looked_at.extend(saw.into_iter().chain(shared));
+                Some(body)
+            }
             Ok(Carried::Nothing) if parent.is_none() => {
                 let unmade = self.missing(target, &inputs, &[]).into_iter();
                 self.unmade.extend(unmade.map(|edit| (target, edit)));
@@ -113,8 +138,8 @@ impl Work<'_> {
         let member = &self.entity.members[target];
         let mut path = parent.map(|parent| member.revs(parent)).unwrap_or_default();
         let on_path: Vec<EditId> = path.iter().map(EditId::of).collect();
-        let missing = self.missing(target, &inputs, &on_path);
-        let sources: Vec<Rev> = inputs.revs.into_iter().chain(stand_in).collect();
+        let sources = inputs.revs.into_iter().chain(stand_in).chain(attached.revs);
+        let sources: Vec<Rev> = sources.chain(looked_at).collect();
         path.reverse();
         for edit in self.fading(target, &on_path) {
             path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));
@@ -146,6 +171,7 @@ impl Work<'_> {
         let lives_on = self.nth(crossing) > 0 || is_only && is_side;
         if let Some((winner, body)) = shown.filter(|_| lives_on) {
             inputs.bodies[self.nth(crossing)] = Some(body.clone());
+            inputs.shown[self.nth(crossing)] = Some(winner);
             inputs.revs.push(source.tree.rev(winner).clone());
         }
     }
@@ -234,6 +260,7 @@ impl Work<'_> {
         let told = self.told(source, crossing.leaf)?;
         let mut inputs = Inputs {
             bodies: Vec::new(),
+            shown: Vec::new(),
             revs: Vec::new(),
             ends: Vec::new(),
         };
@@ -249,9 +276,11 @@ impl Work<'_> {
                 return None;
             } else {
                 inputs.bodies.push(None);
+                inputs.shown.push(None);
                 continue;
             };
             inputs.bodies.push(member.at(node).body.live().cloned());
+            inputs.shown.push(Some(node));
             inputs.revs.push(member.tree.rev(node).clone());
             inputs
                 .ends
@@ -262,7 +291,7 @@ impl Work<'_> {
 
     /// The leaf of another input that goes with a leaf: of several live ones that which has seen the same edits, as far as they
     /// belong into both; else the winner.
-    fn companion(&self, source: usize, leaf: NodeId, other: usize) -> Option<NodeId> {
+    pub(super) fn companion(&self, source: usize, leaf: NodeId, other: usize) -> Option<NodeId> {
         let (here, there) = (&self.entity.members[source], &self.entity.members[other]);
         let mut live: Vec<NodeId> = there.tree.live().collect();
         if live.len() > 1 {
@@ -281,7 +310,7 @@ impl Work<'_> {
 
     /// The revision whose body a leaf's edits tell: the leaf, or what stands below revisions that only tidy this document and
     /// show what other documents say. None: that body must be read first.
-    fn told(&mut self, place: usize, leaf: NodeId) -> Option<NodeId> {
+    pub(super) fn told(&mut self, place: usize, leaf: NodeId) -> Option<NodeId> {
         let member = &self.entity.members[place];
         if member.at(leaf).is_tombstone() {
             return Some(leaf);
@@ -301,7 +330,7 @@ impl Work<'_> {
         }
     }
 
-    fn want(&mut self, place: usize, node: NodeId) {
+    pub(super) fn want(&mut self, place: usize, node: NodeId) {
         let member = &self.entity.members[place];
         self.outcome.wants.insert(Want {
             id: member.id.clone(),
@@ -367,7 +396,14 @@ impl Work<'_> {
         }
     }
 
-    fn put(&self, crossing: &Crossing, inputs: &Inputs, old: Option<&Document>) -> Result<Carried, PutError> {
+    fn put(
+        &mut self,
+        crossing: &Crossing,
+        inputs: &Inputs,
+        old: Option<&Document>,
+        before: Option<&Document>,
+        attached: &Attached,
+    ) -> Result<Carried, PutError> {
         let source = &self.entity.members[self.member(crossing.source)];
         let is_resolved = inputs.bodies[self.nth(crossing)].is_none() && source.tree.live().next().is_some();
         if is_resolved || inputs.bodies.first().is_none_or(Option::is_none) {
@@ -390,24 +426,18 @@ impl Work<'_> {
             sources: &sources,
             old: old.map(|old| &old.fields),
         };
-        Ok(match self.made(crossing.lens, &put, old)? {
+        let (made, looked_at) = self.made(crossing.lens, &put, Some(&attached.document), before)?;
+        Ok(match made {
             Made::Document(fields) => {
-                let document = self.document(crossing.target, fields, old);
+                let document = self.document(crossing.target, fields, Some(&attached.document));
                 self.fits(crossing.target, &document)?;
-                Carried::Live(Arc::new(document))
+                if let (Direction::Up, Some(Some(source))) = (crossing.to, sources.first()) {
+                    self.create_embedded(crossing.lens, source, &document, old)?;
+                }
+                Carried::Live(Arc::new(document), looked_at)
             }
             Made::Nothing => Carried::Nothing,
             Made::NotReady => Carried::NotReady,
-        })
-    }
-
-    /// What a lens makes. An attachment is more than a part's default: whoever holds one is not empty.
-    pub(super) fn made(&self, lens: &Lens, put: &Put, old: Option<&Document>) -> Result<Made, PutError> {
-        let made = lens.put(put)?;
-        let holds_more = || old.is_some_and(|old| old.attachments.is_some());
-        Ok(match (made, lens.default_of(put.target)) {
-            (Made::Nothing, Some(default)) if holds_more() => Made::Document(default.clone()),
-            (made, _) => made,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::revision::{EditId, Kind};
 use crate::{
-    couch::{Content, Document, NodeId, Rev, RevTree},
+    couch::{Content, Document, Fields, NodeId, Rev, RevTree},
     schema::{ClassId, Registry},
 };
 
@@ -56,6 +56,8 @@ pub struct Entity {
     pub key: String,
     /// The documents, existing or not.
     pub members: Vec<Member>,
+    /// Documents of other entities that these embed or refer to, as far as they were read.
+    pub shared: Vec<Arc<Member>>,
 }
 
 impl Content for Stored {
@@ -79,6 +81,16 @@ impl Body {
 }
 
 impl Member {
+    /// A document of which nothing is read yet.
+    pub fn new(class: ClassId, id: String) -> Self {
+        Self {
+            class,
+            id,
+            tree: RevTree::default(),
+            held: HashMap::new(),
+        }
+    }
+
     /// Adds a revision and its ancestors, newest first. A body that is known already stays; `ancestors` is what is known
     /// of the bodies of those that are new. Answers the node and whether its revision is new.
     pub fn insert(&mut self, path: &[Rev], body: Body, ancestors: Body) -> Option<(NodeId, bool)> {
@@ -142,6 +154,12 @@ impl Member {
         self.tree.path(node).map(|n| self.tree.rev(n).clone()).collect()
     }
 
+    /// The fields of every revision whose body is known, leaf or not.
+    pub fn bodies(&self) -> impl Iterator<Item = &Fields> {
+        let bodies = self.tree.nodes().filter_map(|node| self.at(node).body.live());
+        bodies.map(|body| &body.fields)
+    }
+
     /// What stands at `node`.
     pub fn at(&self, node: NodeId) -> &Stored {
         self.tree.content(node)
@@ -149,23 +167,19 @@ impl Member {
 }
 
 impl Entity {
-    /// An entity of which nothing is read yet. `None` if the class is tied to no other, or the key cannot stand in every id
-    /// (see [`Registry::entity_ids`]).
+    /// An entity of which nothing is read yet. `None` if the class is tied to no other and shared by none, or the key cannot stand in every
+    /// id (see [`Registry::entity_ids`]).
     pub fn new(registry: &Registry, class: ClassId, key: &str) -> Option<Self> {
         let classes = registry.entity(class);
-        if classes.len() < 2 {
+        if classes.len() < 2 && !registry.is_shared(class) {
             return None;
         }
         let ids = registry.entity_ids(class, key)?;
-        let members = classes.iter().zip(ids).map(|(&class, id)| Member {
-            class,
-            id,
-            tree: RevTree::default(),
-            held: HashMap::new(),
-        });
+        let members = classes.iter().zip(ids).map(|(&class, id)| Member::new(class, id));
         Some(Self {
             key: key.to_owned(),
             members: members.collect(),
+            shared: Vec::new(),
         })
     }
 

@@ -18,7 +18,7 @@ impl<'a> Origins<'a> {
     pub fn find(registry: &'a Registry, entity: &Entity) -> Self {
         let mut class = HashMap::new();
         let mut newest_first: Vec<_> = entity.members.iter().collect();
-        newest_first.sort_by_key(|member| !registry.is_finest(member.class));
+        newest_first.sort_by_key(|member| registry.age(member.class));
         for wanted in [&[Kind::Authored, Kind::Merge][..], &[Kind::Mirror]] {
             for member in &newest_first {
                 for stored in member.tree.nodes().map(|node| member.at(node)) {
@@ -43,6 +43,11 @@ impl<'a> Origins<'a> {
         self.class
             .get(&edit)
             .is_some_and(|&(origin, _)| self.registry.via(origin, target) == Some(neighbour))
+    }
+
+    /// The edit is one of ours: it merged two sides of a conflict.
+    pub fn is_merge(&self, edit: EditId) -> bool {
+        self.class.get(&edit).is_some_and(|&(_, kind)| kind == Kind::Merge)
     }
 
     /// Nobody here authored the edit.

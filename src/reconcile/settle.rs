@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Member, Work,
+    attach::Onto,
     entity::Stored,
     revision::{self, EditId, Kind},
 };
@@ -68,21 +69,30 @@ impl Work<'_> {
         let member = &self.entity.members[place];
         let tree = &member.tree;
         let is_derived = |node: NodeId| member.at(node).kind != Kind::Authored;
+        let is_copy = |node: NodeId| {
+            let parent = tree.parent(node).map(|parent| member.at(parent));
+            member.at(node).kind == Kind::Merge && parent.is_none_or(Stored::is_tombstone)
+        };
         let mine = &edits[&leaf];
         let counts = |other: &NodeId| {
             *other != leaf && !(member.at(*other).is_tombstone() && member.at(*other).kind == Kind::Local)
         };
-        // Whoever has them all has the rarest: of thousands of branches that is mostly the leaf alone.
+        // Whoever has them all has the rarest: of thousands of branches that is mostly the leaf alone. A copy yields to others, too.
         let rarest = mine
             .iter()
             .filter_map(|edit| holders.get(edit))
-            .min_by_key(|them| them.len());
+            .min_by_key(|them| them.len())
+            .filter(|_| !is_copy(leaf));
         let all = rarest.is_none().then(|| tree.leaves()).into_iter().flatten();
         let them = rarest.into_iter().flatten().copied().chain(all);
         them.filter(counts).any(|other| {
             let theirs = &edits[&other];
             // Of two leaves with the same edits the authored one stays, then the higher one, so that all agree on which.
             let yields = (is_derived(leaf), tree.rev(other)) > (is_derived(other), tree.rev(leaf));
+            // Of what was created twice, of copies that differ, one stays, or what was made of it.
+            if is_copy(leaf) && !member.at(other).is_tombstone() {
+                return !is_copy(other) || yields;
+            }
             mine.is_subset(theirs) && (mine.len() < theirs.len() || yields)
         })
     }
@@ -185,7 +195,15 @@ impl Work<'_> {
                         && neighbour.holds(*edit)
                         && !alive.contains(edit)
                 };
-                !alive.is_empty() && own.iter().all(is_gone)
+                // What a merge has ended lives on in another side, and was not ended here if the merge was none of this document.
+                let is_merged = |leaf: &NodeId| {
+                    let edit = neighbour.at(*leaf).edit;
+                    self.origins.is_merge(edit) && !self.origins.belongs(edit, member.class)
+                };
+                let mut merged = neighbour.tree.leaves().filter(is_merged);
+                !alive.is_empty()
+                    && own.iter().all(is_gone)
+                    && !merged.any(|leaf| neighbour.edits(leaf).iter().any(|edit| own.contains(edit)))
             })
     }
 
@@ -284,12 +302,26 @@ impl Work<'_> {
 
     /// Extends a leaf so that it wins and shows what the winners of the inputs make.
     fn show_winners(&mut self, on: &Alignment, reason: &str, leaf: NodeId) -> bool {
+        let shown: Vec<Option<NodeId>> = on
+            .inputs
+            .iter()
+            .map(|&input| self.entity.members[input].tree.winner())
+            .collect();
+        let onto = Onto {
+            lens: on.lens,
+            to: on.to,
+            target: on.target,
+            at: Some(leaf),
+        };
+        let Some(attached) = self.attached(&onto, &shown) else {
+            return false;
+        };
         let member = &self.entity.members[on.place];
         let Some(old) = member.at(leaf).body.live() else {
             return false;
         };
         let inputs = on.inputs.iter().map(|&input| &self.entity.members[input]);
-        let winners: Vec<_> = inputs.map(|input| (input, input.tree.winner())).collect();
+        let winners: Vec<_> = inputs.zip(shown).collect();
         let sources: Vec<Option<&Fields>> = winners
             .iter()
             .map(|(input, winner)| input.at((*winner)?).body.live().map(|body| &body.fields))
@@ -301,19 +333,21 @@ impl Work<'_> {
             sources: &sources,
             old: Some(&old.fields),
         };
-        let fields = match self.made(on.lens, &put, Some(old)) {
-            Ok(Made::Document(fields)) => fields,
-            Ok(Made::NotReady) => {
+        let (fields, looked_at) = match self.made(on.lens, &put, Some(&attached.document), None) {
+            Ok((Made::Document(fields), looked_at)) => (fields, looked_at),
+            Ok((Made::NotReady, _)) => {
                 self.outcome.is_waiting = true;
                 return false;
             }
-            Ok(Made::Nothing) => return false,
+            Ok((Made::Nothing, _)) => return false,
             Err(error) => return self.refuse(on.place, error),
         };
-        let shown = self.document(on.target, fields, Some(old));
+        let shown = self.document(on.target, fields, Some(&attached.document));
         let revs: Vec<&Rev> = winners
             .iter()
             .filter_map(|(input, winner)| Some(input.tree.rev((*winner)?)))
+            .chain(&attached.revs)
+            .chain(&looked_at)
             .collect();
         let edit = EditId::made(reason, &member.id, &revs);
         let is_winner = member.tree.winner() == Some(leaf);
@@ -323,7 +357,8 @@ impl Work<'_> {
             Vec::new()
         };
         // Once for the same winners: a lens that answers differently each time must not make revisions without end.
-        if arriving.is_empty() && is_winner && (shown.fields.same_as(&old.fields) || member.at(leaf).edit == edit) {
+        let is_same = shown.fields.same_as(&old.fields) && shown.has_same_attachments(old);
+        if arriving.is_empty() && is_winner && (is_same || member.at(leaf).edit == edit) {
             return false;
         }
         if let Err(violation) = self.fits(on.target, &shown) {
@@ -372,13 +407,20 @@ impl Work<'_> {
         missing
     }
 
-    /// The input holds every edit that the target's leaves hold of it, or was not made of it.
+    /// The input holds every edit that the target's leaves hold of it, or was not made of it. Where paths were cut, one that it holds
+    /// vouches for what stands before it.
     fn has_all(&self, input: usize, target: usize, live: &[NodeId]) -> bool {
         let from = &self.entity.members[input];
+        let is_cut = self.is_cut(input);
         let target = &self.entity.members[target];
-        let mut edits = live.iter().flat_map(|&leaf| target.edits(leaf));
-        let has = |edit| from.holds(edit) || self.unmade.contains(&(input, edit));
-        (!from.tree.is_empty() || self.unmade.iter().any(|(part, _)| *part == input))
-            && edits.all(|edit| has(edit) || !self.origins.belongs(edit, from.class))
+        let has = |edit: &EditId| from.holds(*edit) || self.unmade.contains(&(input, *edit));
+        let belongs = |edit: &EditId| self.origins.belongs(*edit, from.class);
+        let is_known = |leaf: &NodeId| {
+            let edits = target.edits(*leaf);
+            let vouched = edits.iter().rposition(|edit| from.holds(*edit) && belongs(edit));
+            let first = vouched.filter(|_| is_cut).map_or(0, |n| n + 1);
+            edits[first..].iter().all(|edit| has(edit) || !belongs(edit))
+        };
+        (!from.tree.is_empty() || self.unmade.iter().any(|(part, _)| *part == input)) && live.iter().all(is_known)
     }
 }

@@ -46,6 +46,9 @@ pub struct Stuck {
 /// A document as a client sends it; none deletes it.
 pub type Sent = (ClassId, Option<Fields>);
 
+/// A document that others embed, as a client sends it, with its key; none deletes it.
+pub type SentShared = (ClassId, String, Option<Fields>);
+
 impl<'a> Rehearsal<'a> {
     /// An entity without any document: that of `class` under `key`, or the only one of a class of one document.
     pub fn new(registry: &'a Registry, lenses: &'a [Lens], class: ClassId, key: &str) -> Result<Self, Unfit> {
@@ -70,12 +73,25 @@ impl<'a> Rehearsal<'a> {
         self.entity.members.iter().any(|member| member.class == class)
     }
 
+    /// Whether documents of this entity embed those of a class.
+    pub fn shares(&self, class: ClassId) -> bool {
+        let mut steps = self.registry.embedding(class).map(|step| &self.registry.steps()[step]);
+        steps.any(|step| step.old.iter().any(|old| self.has(*old)))
+    }
+
     /// Writes documents, each on top of what is shown, and carries them. What is no class of this entity is left out.
     pub fn write(&mut self, documents: &[Sent]) -> Result<(), Stuck> {
-        for (class, fields) in documents {
+        self.write_all(documents, &[])
+    }
+
+    /// Writes documents of this entity and some that it shares, each on top of what is shown, and carries them.
+    pub fn write_all(&mut self, documents: &[Sent], shared: &[SentShared]) -> Result<(), Stuck> {
+        let own = documents.iter().map(|(class, fields)| (*class, None, fields));
+        let others = shared.iter().map(|(class, key, fields)| (*class, Some(&**key), fields));
+        for (class, key, fields) in own.chain(others) {
             self.edits += 1;
             let hash = format!("{0:012x}{0:020x}", self.edits);
-            let Some(member) = self.entity.members.iter_mut().find(|member| member.class == *class) else {
+            let Some(member) = self.member(class, key) else {
                 continue;
             };
             let mut path = member.tree.winner().map_or_else(Vec::new, |winner| member.revs(winner));
@@ -89,7 +105,7 @@ impl<'a> Rehearsal<'a> {
             });
             member.insert(&path, body, Body::Missing);
         }
-        let outcome = reconcile(self.registry, self.lenses, &mut self.entity);
+        let outcome = self.carry();
         match self.reasons(&outcome) {
             reasons if reasons.is_empty() => Ok(()),
             reasons => Err(Stuck {
@@ -97,6 +113,45 @@ impl<'a> Rehearsal<'a> {
                 is_waiting: outcome.refusals.is_empty() && !outcome.is_restless,
             }),
         }
+    }
+
+    /// The document to write; one that is shared, and was not named before, is not there.
+    fn member(&mut self, class: ClassId, key: Option<&str>) -> Option<&mut Member> {
+        let Some(key) = key else {
+            return self.entity.members.iter_mut().find(|member| member.class == class);
+        };
+        let id = self.registry.class(class).pattern.id(key);
+        let shared = &mut self.entity.shared;
+        let place = shared.iter().position(|member| member.id == id);
+        let place = place.unwrap_or_else(|| {
+            shared.push(Member::new(class, id).into());
+            shared.len() - 1
+        });
+        Some(Arc::make_mut(&mut shared[place]))
+    }
+
+    fn carry(&mut self) -> Outcome {
+        loop {
+            let mut carried = self.entity.clone();
+            let outcome = reconcile(self.registry, self.lenses, &mut carried);
+            if outcome.needs.is_empty() {
+                self.entity = carried;
+                return outcome;
+            }
+            // What nobody has written is not there.
+            let missing = outcome
+                .needs
+                .into_iter()
+                .map(|need| Member::new(need.class, need.id).into());
+            self.entity.shared.extend(missing);
+        }
+    }
+
+    /// What a client sees of a shared document.
+    pub fn shown_shared(&self, class: ClassId, key: &str) -> Option<&Fields> {
+        let id = self.registry.class(class).pattern.id(key);
+        let member = self.entity.shared.iter().find(|member| member.id == id)?;
+        Some(&document(member)?.fields)
     }
 
     /// What a client sees of a class.
@@ -121,10 +176,10 @@ impl<'a> Rehearsal<'a> {
             }
         }
         if outcome.is_waiting {
-            reasons.push(format!(
-                "a lens waits for {}, which is not there",
-                self.awaited().join(", ")
-            ));
+            let mut awaited = self.awaited();
+            let missing = self.entity.shared.iter().filter(|member| member.tree.is_empty());
+            awaited.extend(missing.map(|member| member.id.clone()));
+            reasons.push(format!("a lens waits for {}, which is not there", awaited.join(", ")));
         }
         if outcome.is_restless {
             reasons.push("the versions never come to rest".to_owned());

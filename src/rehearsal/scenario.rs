@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use super::{Rehearsal, Sent};
+use super::{Rehearsal, Sent, SentShared};
 use crate::{
     couch::{Diff, Fields},
-    lens::{Lens, Lookup, example, file::Documents},
-    schema::{Flaw, Registry, bare},
+    lens::{Lens, Lookup, example},
+    schema::{ClassId, DocumentName, Flaw, Registry, bare},
 };
 
 /// One story, as it is written.
@@ -23,25 +24,37 @@ pub struct ScenarioFile {
     pub expect: Documents,
 }
 
+/// Documents by class, those that are shared by class and key; none is no document.
+pub type Documents = BTreeMap<DocumentName, Option<Map<String, Value>>>;
+
 /// One story, whose classes are known.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// What it shows.
     pub name: String,
-    writes: Vec<Vec<Sent>>,
-    expect: Vec<Sent>,
+    writes: Vec<Named>,
+    expect: Named,
+}
+
+/// Documents as a story names them.
+#[derive(Clone, Debug, Default)]
+struct Named {
+    own: Vec<Sent>,
+    shared: Vec<SentShared>,
 }
 
 impl ScenarioFile {
     /// Looks up the classes. `at` is its place in the file.
     pub fn compile(&self, at: &str, look_up: &Lookup) -> Result<Scenario, Vec<Flaw>> {
         let mut flaws = Vec::new();
-        let mut documents = |at: &str, documents: &Documents| -> Vec<Sent> {
-            let mut known = Vec::new();
-            for (name, fields) in documents {
-                match look_up(name) {
-                    Some(class) => known.push((class, fields.as_ref().map(Fields::from))),
-                    None => {
+        let mut documents = |at: &str, documents: &Documents| -> Named {
+            let mut known = Named::default();
+            for (DocumentName { class: name, key }, fields) in documents {
+                let fields = fields.as_ref().map(Fields::from);
+                match (look_up(name), key) {
+                    (Some(class), None) => known.own.push((class, fields)),
+                    (Some(class), Some(key)) => known.shared.push((class, key.clone(), fields)),
+                    (None, _) => {
                         let what = format!("there is no class {name}");
                         let mend = format!("add a schema named {name} to `classes/`, or mend the name");
                         flaws.push(Flaw::new(at, what, mend));
@@ -74,28 +87,45 @@ impl ScenarioFile {
 impl Scenario {
     /// Writes and carries everything, and tells what is not as expected.
     pub fn run(&self, registry: &Registry, lenses: &[Lens]) -> Result<(), String> {
-        let name = |class| &registry.class(class).name;
-        let sent = || self.writes.iter().flatten().chain(&self.expect);
-        let Some((first, _)) = sent().next() else {
-            return Ok(());
+        let name = |class: ClassId| &registry.class(class).name;
+        let all = || self.writes.iter().chain([&self.expect]);
+        let Some((first, _)) = all().flat_map(|named| &named.own).next() else {
+            let what = "every document is a shared one: name one that embeds it or refers to it, too";
+            return Err(what.to_owned());
         };
         let mut rehearsal =
             Rehearsal::new(registry, lenses, *first, example::KEY).map_err(|error| error.to_string())?;
-        if let Some((stray, _)) = sent().find(|(class, _)| !rehearsal.has(*class)) {
+        let mut own = all().flat_map(|named| &named.own);
+        if let Some((stray, _)) = own.find(|(class, _)| !rehearsal.has(*class)) {
             return Err(format!("no lens leads from {} to {}", name(*first), name(*stray)));
+        }
+        let mut shared = all().flat_map(|named| &named.shared);
+        if let Some((stray, key, _)) = shared.find(|(class, ..)| !rehearsal.shares(*class)) {
+            return Err(format!(
+                "{}/{key} is shared by no lens of {}",
+                name(*stray),
+                name(*first)
+            ));
         }
         // What is refused on the way may be mended by a later write: only the end counts.
         let mut stuck = None;
         for write in &self.writes {
-            stuck = rehearsal.write(write).err();
+            stuck = rehearsal.write_all(&write.own, &write.shared).err();
         }
+        let own = self.expect.own.iter();
+        let own = own.map(|(class, expected)| (name(*class).to_string(), expected, rehearsal.shown(*class)));
+        let shared = self.expect.shared.iter();
+        let shared = shared.map(|(class, key, expected)| {
+            let shown = rehearsal.shown_shared(*class, key);
+            (format!("{}/{key}", name(*class)), expected, shown)
+        });
         let mut failures = Vec::new();
-        for (class, expected) in &self.expect {
+        for (called, expected, shown) in own.chain(shared) {
             // A story need not name what the engine sets.
-            let (expected, shown) = (expected.as_ref().map(bare), rehearsal.shown(*class).map(bare));
+            let (expected, shown) = (expected.as_ref().map(bare), shown.map(bare));
             let diff = Diff(expected.as_ref(), shown.as_ref());
             if !diff.is_empty() {
-                failures.push(format!("{} (- expected, + made)\n{diff}", name(*class)));
+                failures.push(format!("{called} (- expected, + made)\n{diff}"));
             }
         }
         failures.extend(stuck.filter(|_| !failures.is_empty()).map(|stuck| stuck.to_string()));

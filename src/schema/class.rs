@@ -16,6 +16,15 @@ pub struct ClassName {
     pub major: u64,
 }
 
+/// A document in examples and stories: its class, and its key where it is not the one that the entity there has: `group@1/garden`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DocumentName {
+    /// `group@1`
+    pub class: ClassName,
+    /// `garden`
+    pub key: Option<String>,
+}
+
 /// The text names no class.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` names no class: expected a schema, an at sign and a major version, as in `todo-item@2`")]
@@ -41,6 +50,10 @@ pub struct Class {
     pub definition: Arc<serde_json::Value>,
     /// The same, compiled.
     pub validator: Validator,
+    /// Attachments of its documents stay with them, and those of other classes do not come.
+    pub omits_attachments: bool,
+    /// Two sides of a conflict that have changed different fields become one.
+    pub merges_fields: bool,
 }
 
 impl Class {
@@ -52,6 +65,8 @@ impl Class {
             pattern,
             definition: Arc::new(serde_json::Value::Bool(true)),
             validator: Validator::default(),
+            omits_attachments: false,
+            merges_fields: false,
         }
     }
 
@@ -112,6 +127,28 @@ impl serde::Serialize for ClassName {
 }
 
 impl<'de> serde::Deserialize<'de> for ClassName {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for DocumentName {
+    type Err = InvalidClassName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidClassName> {
+        let whole = text.parse().map(|class| Self { class, key: None });
+        let split = |(n, _)| {
+            let class = text[..n].parse().ok()?;
+            let key = Some(text[n + 1..].to_owned());
+            Some(Self { class, key })
+        };
+        // Keys may hold anything, and schemas a slash.
+        whole.or_else(|invalid| text.match_indices('/').find_map(split).ok_or(invalid))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for DocumentName {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         text.parse().map_err(serde::de::Error::custom)

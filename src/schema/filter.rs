@@ -272,6 +272,7 @@ mod tests {
         let end = crate::schema::Step {
             old: vec![ClassId(1)],
             new: vec![],
+            ..Default::default()
         };
         let registry = Registry::new(vec![class("todo-item@1"), class("todo-color@1")], vec![end]).unwrap();
         let filter = |dependencies: Value, scope| {

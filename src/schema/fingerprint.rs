@@ -25,6 +25,13 @@ impl Fingerprints {
                 add(&class.name.to_string());
                 add(&class.pattern.id("\0"));
                 add(&class.definition.to_string());
+                if class.omits_attachments {
+                    add("attachments: omit");
+                }
+                // What is in conflict already is merged once it is asked for.
+                if class.merges_fields {
+                    add("merge");
+                }
             }
             for (step, written) in registry.steps().iter().zip(lenses) {
                 if !step.is_end() && step.old.iter().any(|class| tied.contains(class)) {
@@ -58,6 +65,7 @@ mod tests {
         let step = |&(old, new): &(usize, usize)| Step {
             old: vec![ClassId(old)],
             new: vec![ClassId(new)],
+            ..Step::default()
         };
         Registry::new(names.iter().map(class).collect(), steps.iter().map(step).collect()).unwrap()
     }
@@ -72,6 +80,14 @@ mod tests {
         let changed = Fingerprints::new(&before, &lenses(&["x", "z"]));
         let is_same = [0, 1, 2, 3].map(|n| was.of(ClassId(n)) == changed.of(ClassId(n)));
         assert_eq!(is_same, [true, true, false, false]);
+        let merging = before.classes().map(|(id, class)| Class {
+            merges_fields: id.0 == 1,
+            ..class.clone()
+        });
+        let merging = Registry::new(merging.collect(), before.steps().to_vec()).unwrap();
+        let merging = Fingerprints::new(&merging, &lenses(&["x", "y"]));
+        let is_same = [0, 1, 2, 3].map(|n| was.of(ClassId(n)) == merging.of(ClassId(n)));
+        assert_eq!(is_same, [false, false, true, true]);
         let after = registry(&["a@1", "a@2", "a@3", "b@1", "b@2"], &[(0, 1), (1, 2), (3, 4)]);
         let added = Fingerprints::new(&after, &lenses(&["x", "n", "y"]));
         assert_ne!(added.of(ClassId(0)), was.of(ClassId(0)));

@@ -36,6 +36,8 @@ pub enum Rule {
     LooseClass,
     /// A class that no app works with, nor with one that is tied to it.
     UnusedClass,
+    /// A class asks for fields to be merged, and a newer one, where it would be done, does not.
+    NotMerged,
     /// A lens without examples.
     NoExample,
     /// What a class requires is made of nothing by a lens.
@@ -70,10 +72,11 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NoLens,
         Self::LooseClass,
         Self::UnusedClass,
+        Self::NotMerged,
         Self::NoExample,
         Self::NotProduced,
         Self::NotConsumed,
@@ -97,6 +100,7 @@ impl Rule {
             Self::NoLens => "no-lens",
             Self::LooseClass => "loose-class",
             Self::UnusedClass => "unused-class",
+            Self::NotMerged => "not-merged",
             Self::NoExample => "no-example",
             Self::NotProduced => "not-produced",
             Self::NotConsumed => "not-consumed",
@@ -120,6 +124,7 @@ impl Rule {
         match self {
             Self::LooseClass
             | Self::UnusedClass
+            | Self::NotMerged
             | Self::NoExample
             | Self::NotConsumed
             | Self::NotTried

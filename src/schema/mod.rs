@@ -12,7 +12,7 @@ pub mod pattern;
 pub mod registry;
 pub mod validator;
 
-pub use class::{CLASS_FIELDS, Class, ClassId, ClassName, InvalidClassName, bare};
+pub use class::{CLASS_FIELDS, Class, ClassId, ClassName, DocumentName, InvalidClassName, bare};
 pub use filter::Filter;
 pub use fingerprint::Fingerprints;
 pub use flaw::{Flaw, Rule, Severity};

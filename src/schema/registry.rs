@@ -3,12 +3,14 @@
 use super::{Class, ClassId, Flaw};
 
 /// One lens's two sides; the first class of a side is its primary.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     /// The older classes.
     pub old: Vec<ClassId>,
     /// The newer classes; none where the old ones end.
     pub new: Vec<ClassId>,
+    /// The classes of other entities whose documents the old side embeds, and the new refers to.
+    pub shared: Vec<ClassId>,
 }
 
 /// Which way a lens is crossed.
@@ -43,8 +45,8 @@ pub struct Registry {
     reach: Vec<Vec<Option<ClassId>>>,
     /// For each step, which side follows the other where they cannot both be right.
     flows: Vec<Option<Direction>>,
-    /// Classes on no step's old side: the newest of their kind.
-    is_finest: Vec<bool>,
+    /// For each class, how many steps lead on from it to the newest; none from those.
+    age: Vec<usize>,
 }
 
 impl Step {
@@ -77,7 +79,8 @@ impl Direction {
 
 impl Registry {
     /// Ties classes by steps. Fails with every flaw at once: two classes of one name or with ids that cannot be told
-    /// apart, steps that form a cycle or reach a class twice, classes tied together of which only some have a key.
+    /// apart, steps that form a cycle or reach a class twice, classes tied together of which only some have a key, documents that would
+    /// embed each other without end.
     pub fn new(classes: Vec<Class>, steps: Vec<Step>) -> Result<Self, Vec<(Place, Flaw)>> {
         let mut flaws = Vec::new();
         ambiguous(&classes, &mut flaws);
@@ -97,10 +100,12 @@ impl Registry {
         let reach = (0..classes.len())
             .map(|origin| reach(ClassId(origin), classes.len(), &steps))
             .collect();
-        let is_finest = (0..classes.len())
-            .map(|c| !steps.iter().any(|s| !s.is_end() && s.old.contains(&ClassId(c))))
-            .collect();
+        let age = (0..classes.len()).map(|class| age(ClassId(class), &steps)).collect();
         let flows = flows(&steps);
+        sharing(&classes, &steps, &flows, &entity_of, &mut flaws);
+        if !flaws.is_empty() {
+            return Err(flaws);
+        }
         Ok(Self {
             classes,
             flows,
@@ -109,7 +114,7 @@ impl Registry {
             entities,
             entity_of,
             reach,
-            is_finest,
+            age,
         })
     }
 
@@ -149,6 +154,19 @@ impl Registry {
             (self.classify(&id) == Some((c, key))).then_some(id)
         });
         ids.collect()
+    }
+
+    /// The steps whose old side embeds documents of this class.
+    pub fn embedding(&self, class: ClassId) -> impl Iterator<Item = usize> {
+        let steps = self.steps.iter().enumerate();
+        steps
+            .filter(move |(_, step)| step.shared.contains(&class))
+            .map(|(n, _)| n)
+    }
+
+    /// Documents of this class are embedded by documents of other entities.
+    pub fn is_shared(&self, class: ClassId) -> bool {
+        self.embedding(class).next().is_some()
     }
 
     /// The neighbour through which an edit authored in `origin` arrives at `target`; none if it does not.
@@ -191,7 +209,12 @@ impl Registry {
 
     /// No lens leads from this class to a newer one.
     pub fn is_finest(&self, class: ClassId) -> bool {
-        self.is_finest[class.0]
+        self.age(class) == 0
+    }
+
+    /// How many lenses lead on from this class to the newest one, by the longest way.
+    pub fn age(&self, class: ClassId) -> usize {
+        self.age[class.0]
     }
 }
 
@@ -284,6 +307,15 @@ fn reach(origin: ClassId, classes: usize, steps: &[Step]) -> Vec<Option<ClassId>
     via
 }
 
+/// The steps form a tree, so this ends.
+fn age(class: ClassId, steps: &[Step]) -> usize {
+    let next = steps
+        .iter()
+        .filter(|step| step.old.contains(&class))
+        .flat_map(|step| &step.new);
+    next.map(|&next| 1 + age(next, steps)).max().unwrap_or(0)
+}
+
 fn flows(steps: &[Step]) -> Vec<Option<Direction>> {
     let merging = |step: &Step| match (step.old.len(), step.new.len()) {
         (1, 1) | (_, 0) => None,
@@ -319,6 +351,65 @@ fn flows(steps: &[Step]) -> Vec<Option<Direction>> {
     flows
 }
 
+/// What sharing needs of the graph: entities that embed others form no cycle, or an edit would go round for ever; and documents of the old side
+/// follow those of the new, because only these refer.
+fn sharing(
+    classes: &[Class],
+    steps: &[Step],
+    flows: &[Option<Direction>],
+    entity_of: &[usize],
+    flaws: &mut Vec<(Place, Flaw)>,
+) {
+    let embeds = |entity: usize| {
+        let of_entity = steps
+            .iter()
+            .filter(move |step| step.old.first().is_some_and(|class| entity_of[class.0] == entity));
+        of_entity.flat_map(|step| step.shared.iter().map(|class| entity_of[class.0]))
+    };
+    for (n, step) in steps.iter().enumerate().filter(|(_, step)| !step.shared.is_empty()) {
+        let mut flaw = |what, mend| flaws.push((Place::Step(n), Flaw::new("/share", what, mend)));
+        for class in &step.shared {
+            let name = &classes[class.0].name;
+            if !classes[class.0].pattern.is_keyed() {
+                flaw(
+                    format!("{name} has one document only: there is nothing to refer to"),
+                    "name a class whose `documentId` holds `{key}`",
+                );
+            }
+            if entity_of.iter().filter(|entity| **entity == entity_of[class.0]).count() > 1
+                && step
+                    .old
+                    .first()
+                    .is_none_or(|old| entity_of[old.0] != entity_of[class.0])
+            {
+                flaw(
+                    format!("{name} is shared, and a lens ties it to other classes, which is not supported"),
+                    "keep shared documents in one version, or refer to them in every version",
+                );
+            }
+            let mut seen = vec![entity_of[class.0]];
+            let mut next = 0;
+            while let Some(&entity) = seen.get(next) {
+                let new: Vec<usize> = embeds(entity).filter(|entity| !seen.contains(entity)).collect();
+                seen.extend(new);
+                next += 1;
+            }
+            if step.old.first().is_some_and(|old| seen.contains(&entity_of[old.0])) {
+                flaw(
+                    format!("documents of {name} embed, directly or through others, those that embed them"),
+                    "embed one way only: keep the reference in all versions on the other",
+                );
+            }
+        }
+        if flows[n] != Some(Direction::Down) {
+            flaw(
+                "documents are shared by classes that an older lens has merged".to_owned(),
+                "share in a chain of lenses that splits classes or keeps them: what merges and shares is not supported",
+            );
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,6 +433,7 @@ mod tests {
         let step = |old: &[usize], new: &[usize]| Step {
             old: old.iter().copied().map(ClassId).collect(),
             new: new.iter().copied().map(ClassId).collect(),
+            ..Step::default()
         };
         Registry::new(classes, vec![step(&[0], &[1, 3]), step(&[1], &[2])]).unwrap()
     }
@@ -378,6 +470,7 @@ mod tests {
             ]
         );
         assert_eq!(registry.entity(ClassId(4)), [ClassId(4)]);
+        assert_eq!([0, 1, 2, 3].map(|n| registry.age(ClassId(n))), [2, 1, 0, 0]);
     }
 
     #[test]
@@ -386,6 +479,7 @@ mod tests {
         let step = |old: &[usize], new: &[usize]| Step {
             old: old.iter().copied().map(ClassId).collect(),
             new: new.iter().copied().map(ClassId).collect(),
+            ..Step::default()
         };
         let registry = Registry::new(classes(), vec![step(&[0], &[1]), step(&[1, 2], &[])]).unwrap();
         assert_eq!(registry.entity(ClassId(1)), [ClassId(0), ClassId(1)]);
@@ -406,10 +500,55 @@ mod tests {
         let step = |a, b| Step {
             old: vec![ClassId(a)],
             new: vec![ClassId(b)],
+            ..Step::default()
         };
         let flaws = Registry::new(classes, vec![step(0, 1), step(1, 2), step(0, 2)]).unwrap_err();
         assert!(flaws[0].1.what.contains("a@3 twice"), "{flaws:?}");
         let flaws = Registry::new(vec![class("a@1", "a:{key}"), class("b@1", "{key}:b")], vec![]).unwrap_err();
         assert!(flaws[0].1.what.contains("cannot be told apart"), "{flaws:?}");
+    }
+
+    #[test]
+    fn refuses_documents_that_embed_each_other() {
+        let classes = |settings: &str| {
+            vec![
+                class("a@1", DEFAULT),
+                class("a@2", DEFAULT),
+                class("b@1", DEFAULT),
+                class("b@2", DEFAULT),
+                class("settings@1", settings),
+                class("c@1", DEFAULT),
+            ]
+        };
+        let step = |old: &[usize], new: &[usize], shared: &[usize]| Step {
+            old: old.iter().copied().map(ClassId).collect(),
+            new: new.iter().copied().map(ClassId).collect(),
+            shared: shared.iter().copied().map(ClassId).collect(),
+        };
+        let fine = Registry::new(classes(DEFAULT), vec![step(&[0], &[1], &[4]), step(&[2], &[3], &[4])]).unwrap();
+        assert_eq!(fine.embedding(ClassId(4)).collect::<Vec<_>>(), [0, 1]);
+        assert!(fine.is_shared(ClassId(4)) && !fine.is_shared(ClassId(2)));
+        for (steps, settings, what) in [
+            (vec![step(&[0], &[1], &[1])], DEFAULT, "those that embed them"),
+            (
+                vec![step(&[0], &[1], &[3]), step(&[2], &[3], &[1])],
+                DEFAULT,
+                "those that embed them",
+            ),
+            (vec![step(&[0], &[1], &[4])], "settings", "one document only"),
+            (
+                vec![step(&[0], &[1], &[3]), step(&[2], &[3], &[])],
+                DEFAULT,
+                "ties it to other classes",
+            ),
+            (
+                vec![step(&[0, 2], &[1], &[]), step(&[1], &[5], &[4])],
+                DEFAULT,
+                "has merged",
+            ),
+        ] {
+            let flaws = Registry::new(classes(settings), steps).unwrap_err();
+            assert!(flaws.iter().any(|(_, flaw)| flaw.what.contains(what)), "{flaws:?}");
+        }
     }
 }

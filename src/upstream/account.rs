@@ -1,12 +1,12 @@
 //! Requests that the proxy makes on its own behalf, with the service account, and what is made of their answers.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BoxError, LiveFeed, Upstream,
+    Body, BoxError, LiveFeed, Upstream,
     body::{self, ReadError, full},
 };
 
@@ -15,6 +15,8 @@ pub const DATABASE: &str = "chesterfield";
 
 /// The most that is read of an answer that should be short.
 pub const SHORT: usize = 1 << 20;
+
+const JSON: &str = "application/json";
 
 /// The upstream gave no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -119,33 +121,66 @@ impl Ask {
     }
 
     /// Sends it and reads the answer whole, whatever its status is.
-    pub async fn send(self, upstream: &Upstream) -> Result<Reply, Error> {
-        let Self { name, limit, .. } = self;
-        let unreadable = |source: BoxError| Error::Unreadable { request: name, source };
-        let mut request = Request::builder()
-            .method(self.method)
-            .uri(self.path)
-            .header(header::ACCEPT, HeaderValue::from_static("application/json"));
+    pub async fn send(mut self, upstream: &Upstream) -> Result<Reply, Error> {
+        let sent = self.body.take().map(|json| {
+            let length = json.len() as u64;
+            (HeaderValue::from_static(JSON), length, full(json))
+        });
+        self.exchange(upstream, sent).await
+    }
+
+    /// The same, with a body of so many bytes that is not held.
+    pub async fn upload(self, upstream: &Upstream, kind: HeaderValue, length: u64, body: Body) -> Result<Reply, Error> {
+        self.exchange(upstream, Some((kind, length, body))).await
+    }
+
+    /// Asks for what is no JSON, in this encoding; the answer's body is not read.
+    pub async fn open(self, upstream: &Upstream, encoding: HeaderValue) -> Result<Response<Body>, Error> {
+        let request = self.request(upstream).header(header::ACCEPT_ENCODING, encoding);
+        let request = request.body(body::empty()).map_err(|error| self.unreadable(error))?;
+        Ok(upstream.send(request).await?)
+    }
+
+    fn request(&self, upstream: &Upstream) -> request::Builder {
+        let mut request = Request::builder().method(self.method.clone()).uri(&self.path);
         if let Some(account) = &upstream.account {
             request = request.header(header::AUTHORIZATION, account);
-        }
-        if let Some(body) = &self.body {
-            request = request
-                .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-                .header(header::CONTENT_LENGTH, body.len());
         }
         if self.is_live {
             request = request.extension(LiveFeed);
         }
-        let request = request.body(self.body.map_or_else(body::empty, full));
-        let request = request.map_err(|error| unreadable(error.into()))?;
+        request
+    }
+
+    fn unreadable(&self, source: impl Into<BoxError>) -> Error {
+        Error::Unreadable {
+            request: self.name,
+            source: source.into(),
+        }
+    }
+
+    async fn exchange(self, upstream: &Upstream, sent: Option<(HeaderValue, u64, Body)>) -> Result<Reply, Error> {
+        let request = self
+            .request(upstream)
+            .header(header::ACCEPT, HeaderValue::from_static(JSON));
+        let request = match sent {
+            Some((kind, length, body)) => request
+                .header(header::CONTENT_TYPE, kind)
+                .header(header::CONTENT_LENGTH, length)
+                .body(body),
+            None => request.body(body::empty()),
+        };
+        let request = request.map_err(|error| self.unreadable(error))?;
         let (head, body) = upstream.send(request).await?.into_parts();
-        let body = body::read(body, limit).await.map_err(|error| match error {
-            ReadError::TooLong(limit) => Error::TooLong { request: name, limit },
-            broken => unreadable(broken.into()),
+        let body = body::read(body, self.limit).await.map_err(|error| match error {
+            ReadError::TooLong(limit) => Error::TooLong {
+                request: self.name,
+                limit,
+            },
+            broken => self.unreadable(broken),
         })?;
         Ok(Reply {
-            name,
+            name: self.name,
             status: head.status,
             body,
         })

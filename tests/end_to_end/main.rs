@@ -149,7 +149,7 @@ fn hundreds_of_offline_revisions_are_pushed_at_once() {
 }
 
 #[test]
-fn attachments_stay_with_their_document() {
+fn attachments_travel() {
     before_one_proxy("attachments");
 }
 

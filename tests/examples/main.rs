@@ -192,9 +192,8 @@ async fn the_oldest_and_the_newest_chat_sync() {
     syncs("chat").await;
 }
 
-/// An image stays where it was put, whatever becomes of the message elsewhere.
 #[tokio::test]
-async fn images_stay_with_their_message() {
+async fn images_travel_with_their_message() {
     let mut stage = stage("chat").await;
     let proxy = stage.proxy().await;
     let mut first = message(0).remove(0).document();
@@ -203,13 +202,16 @@ async fn images_stay_with_their_message() {
     proxy.put("message:cat:v:1", first).await;
     let mut newest = proxy.ask("GET", "message:cat:v:3", "").await.body;
     assert_eq!(newest["image"], "cat.png");
-    assert_eq!(newest.get("_attachments"), None);
+    assert_eq!(proxy.ask("GET", "message:cat:v:3/cat.png", "").await.bytes, "miau");
     newest["reactions"] = json!({"👍": ["bob"]});
     newest["body"] = json!([{"text": "Miau"}]);
+    newest["_attachments"] = json!({"cat.png": {"content_type": "image/png", "data": "TUlBVQ=="}});
     proxy.put("message:cat:v:3", newest).await;
     assert_eq!(proxy.get("message:cat:v:1").await["text"], "Miau");
-    let image = proxy.ask("GET", "message:cat:v:1/cat.png", "").await;
-    assert_eq!(image.bytes, "miau");
+    for version in 1..=3 {
+        let image = proxy.ask("GET", &format!("message:cat:v:{version}/cat.png"), "").await;
+        assert_eq!(image.bytes, "MIAU", "version {version}");
+    }
     stage.end().await;
 }
 

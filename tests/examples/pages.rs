@@ -11,7 +11,7 @@ use crate::{
     document::{blocks, is_as_shown},
 };
 
-const NAMES: [&str; 3] = ["address-book", "inventory", "chat"];
+const NAMES: [&str; 4] = ["address-book", "inventory", "chat", "planner"];
 
 /// The command as pages write it.
 const RUN: &str = "cargo run --release --";

@@ -1,64 +1,76 @@
-// Attachments stay with the document they were put on, whatever edits arrive from other versions.
+// What is attached to a todo in one version is attached in all, whatever edits arrive from other versions.
 import { branchesOf, gone, story, todo } from './world.mjs';
 
 const attach = ({ db }, id, name, text) =>
   db.get(id).then(({ _rev }) => db.putAttachment(id, name, _rev, Buffer.from(text), 'text/plain'));
-// A todo as each version shows it, and what is attached to some of the documents.
-const attached = (documents, attachments) =>
+const detach = ({ db }, id, name) => db.get(id).then(({ _rev }) => db.removeAttachment(id, name, _rev));
+const status = 'todo-item-status:bread:v:1';
+// A todo as each version shows it, and what is attached to it; the first version has what its status has, too.
+const attached = (fields, ofTodo, ofStatus = {}) =>
   Object.fromEntries(
-    Object.entries(documents).map(([id, document]) => [id, { ...document, ...(attachments[id] && { attachments: attachments[id] }) }]),
+    Object.entries(todo('bread', fields)).map(([id, document]) => {
+      const isWhole = id === 'todo-item:bread:v:1';
+      const attachments = id === status ? ofStatus : isWhole ? { ...ofTodo, ...ofStatus } : ofTodo;
+      return [id, { ...document, ...(Object.keys(attachments).length && { attachments }) }];
+    }),
   );
 
 await story(async (world) => {
   const { v1, v2, v3 } = world;
-  const bread = {};
-  const attachments = {};
-  // An edit of the title comes last, and shows when everything has arrived: what is attached shows in one document only.
-  const everybodySees = async (app, fields) => {
-    Object.assign(bread, fields);
-    await app.change(app.item('bread'), { title: fields.title });
-    await world.everybodyHolds(attached(todo('bread', bread), attachments));
-  };
+  const bread = { title: 'Bake bread' };
+  const everybodySees = (ofTodo, ofStatus) => world.everybodyHolds(attached(bread, ofTodo, ofStatus));
   world.online();
-  await v1.write('bread', {});
-  await everybodySees(v1, { title: 'Bake bread' });
+  await v1.write('bread', bread);
+  await everybodySees({});
 
+  // Each version adds one.
+  const recipes = {};
   for (const app of [v1, v2, v3]) {
-    const recipe = `as ${app.name} has it`;
-    attachments[app.item('bread')] = { 'recipe.txt': recipe, 'empty.txt': '' };
-    await attach(app, app.item('bread'), 'recipe.txt', recipe);
-    await attach(app, app.item('bread'), 'empty.txt', '');
-    await everybodySees(app, { title: `Bake bread ${recipe}` });
+    recipes[`${app.name}.txt`] = `as ${app.name} has it`;
+    await attach(app, app.item('bread'), `${app.name}.txt`, `as ${app.name} has it`);
+    await everybodySees(recipes);
   }
-  for (const app of [v1, v2, v3]) await everybodySees(app, { title: `Bake ${app.name} loaves` });
+  await attach(v3, v3.item('bread'), 'empty.txt', '');
+  await everybodySees({ ...recipes, 'empty.txt': '' });
+  for (const app of [v1, v2, v3]) {
+    bread.title = `Bake ${app.name} loaves`;
+    await app.change(app.item('bread'), { title: bread.title });
+    await everybodySees({ ...recipes, 'empty.txt': '' });
+  }
 
-  const status = 'todo-item-status:bread:v:1';
-  attachments[status] = { 'why.txt': 'no flour' };
+  // Deleted in the first version, replaced in the last.
+  await detach(v1, v1.item('bread'), 'empty.txt');
+  await everybodySees(recipes);
+  recipes[`${v1.name}.txt`] = 'a better one';
+  await attach(v3, v3.item('bread'), `${v1.name}.txt`, 'a better one');
+  await everybodySees(recipes);
+
+  // A status has its own, and the first version, which has no status, shows them with the todo.
   await attach(v3, status, 'why.txt', 'no flour');
   await v3.change(status, { status: 'blocked' });
-  await everybodySees(v3, { title: 'Buy flour', status: 'blocked' });
-  await v1.change(v1.item('bread'), { isDone: true });
-  await everybodySees(v1, { title: 'Bake rolls', status: 'done' });
+  bread.status = 'blocked';
+  await everybodySees(recipes, { 'why.txt': 'no flour' });
+  await attach(v1, v1.item('bread'), 'why.txt', 'no yeast');
+  await everybodySees({ ...recipes, 'why.txt': 'no yeast' }, { 'why.txt': 'no yeast' });
+  await detach(v1, v1.item('bread'), 'why.txt');
+  await everybodySees(recipes);
 
-  // One that is replaced or taken away is so in its own document alone.
-  attachments[v1.item('bread')] = { 'recipe.txt': 'a better one', 'empty.txt': '' };
-  await attach(v1, v1.item('bread'), 'recipe.txt', 'a better one');
-  await everybodySees(v1, { title: 'Bake better rolls' });
-  attachments[v3.item('bread')] = { 'recipe.txt': `as ${v3.name} has it` };
-  const { _rev } = await v3.db.get(v3.item('bread'));
-  await v3.db.removeAttachment(v3.item('bread'), 'empty.txt', _rev);
-  await everybodySees(v3, { title: 'Bake simple rolls' });
-
-  // Offline edits against one that has attachments keep them on both branches.
+  // Offline edits: each side of the conflict has what its author had.
   await world.offline();
-  await v1.change(v1.item('bread'), { title: 'Bake rye bread', isImportant: true });
+  const [longer, shorter] = [{ ...recipes, 'rye.txt': 'rye' }, { ...recipes }];
+  delete shorter[`${v2.name}.txt`];
+  await attach(v1, v1.item('bread'), 'rye.txt', 'rye');
+  await v1.change(v1.item('bread'), { title: 'Bake rye bread' });
   await v1.change(v1.item('bread'), { isImportant: false });
+  await detach(v3, v3.item('bread'), `${v2.name}.txt`);
   await v3.change(v3.item('bread'), { title: 'Bake white bread' });
   world.online();
-  const longer = attached(todo('bread', { title: 'Bake rye bread', isImportant: false, status: 'done' }), attachments);
-  const shorter = attached(todo('bread', { title: 'Bake white bread', status: 'done' }), attachments);
-  const conflict = Object.fromEntries(Object.keys(longer).map((id) => [id, [longer[id], shorter[id]]]));
-  await world.everybodyHolds({ ...conflict, [status]: longer[status] });
+  const sides = [
+    attached({ ...bread, title: 'Bake rye bread', isImportant: false }, longer),
+    attached({ ...bread, title: 'Bake white bread' }, shorter),
+  ];
+  const conflict = Object.fromEntries(Object.keys(sides[0]).map((id) => [id, sides.map((side) => side[id])]));
+  await world.everybodyHolds({ ...conflict, [status]: sides[0][status] });
 
   // A deletion takes them along; a todo made anew begins without.
   for (const { _id, _rev } of await branchesOf(v3.db, v3.item('bread'))) await v3.db.remove(_id, _rev);
@@ -67,7 +79,7 @@ await story(async (world) => {
   await v2.write('bread', { title: 'Bake again' });
   await world.everybodyHolds(todo('bread', { title: 'Bake again' }));
 
-  // What is no todo keeps its own too.
+  // What is no todo keeps its own.
   await v2.put('a picture', { of: 'bread' });
   await attach(v2, 'a picture', 'bread.png', 'not really');
   await world.everybodyHolds({ 'a picture': { of: 'bread', attachments: { 'bread.png': 'not really' } } });

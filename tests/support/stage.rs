@@ -242,6 +242,16 @@ impl Stage {
         Follower::start(fan_out, prints, settings, self.followers.child_token())
     }
 
+    /// Brings the whole database in step, as `chesterfield backfill` does; answers how many revisions were written.
+    pub async fn backfill(&self) -> usize {
+        let mut written = 0;
+        let prints = &self.config.schemas.fingerprints;
+        follower::backfill(self.fan_out(), prints, &self.db, |page| written += page.report.written)
+            .await
+            .unwrap();
+        written
+    }
+
     /// Tells the followers to stop, but for those that are kept and those that are started later.
     pub fn stop_following(&mut self) {
         std::mem::take(&mut self.followers).cancel();

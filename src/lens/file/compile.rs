@@ -1,9 +1,9 @@
 //! From a lens file to a lens, or to every flaw in it.
 
-use super::{Documents, Empty, ExampleFile, LensFile, Missing, Scope, Side, Way};
+use super::{Documents, Empty, ExampleFile, LensFile, Missing, Scope, ShareFile, Side, Way};
 use crate::{
     couch::Fields,
-    lens::{Example, Lens, Lookup, Part, script::Scripted},
+    lens::{Example, Lens, Lookup, Part, Share, script::Scripted},
     schema::{ClassId, ClassName, Direction, Flaw, Step},
     script::Script,
 };
@@ -51,13 +51,72 @@ impl Compiler<'_> {
             .collect();
         let (old, new) = (old?, new?);
         let script = self.script(&old, &new);
+        let shares = self.shares();
+        let shared = shares.iter().map(Share::class).collect();
         Some(Lens {
-            step: Step { old, new },
+            step: Step { old, new, shared },
             parts,
             steps,
             script,
+            shares,
             examples,
             is_lawful: false,
+        })
+    }
+
+    fn shares(&mut self) -> Vec<Share> {
+        let file = self.file;
+        if !file.share.is_empty() && [&file.old, &file.new].iter().any(|side| side.names().len() != 1) {
+            let what = "documents are shared where a side has several classes, or none";
+            self.flaw("/share", what, "split or merge in a lens of its own");
+        }
+        for (n, share) in file.share.iter().enumerate() {
+            let is_same = |other: &&ShareFile| other.field == share.field || other.reference == share.reference;
+            if file.share[..n].iter().any(|other| is_same(&other)) {
+                let mend = "give each a `field` and an `as` of its own";
+                self.flaw(format!("/share/{n}"), "two shared documents have the same name", mend);
+            }
+        }
+        let shares = file.share.iter().enumerate();
+        shares.filter_map(|(n, share)| self.share(n, share)).collect()
+    }
+
+    fn share(&mut self, n: usize, share: &ShareFile) -> Option<Share> {
+        let at = |what: &str| format!("/share/{n}/{what}");
+        let mut scope = Scope::new(self.file, &mut self.flaws);
+        scope.field(&at("field"), &share.field);
+        scope.field(&at("as"), &share.reference);
+        let key = match (&share.value, share.key.is_empty()) {
+            (Some(value), true) => vec![value.clone()],
+            _ => share.key.clone(),
+        };
+        if key.is_empty() {
+            let mend = "name the fields that tell one from another, as in `key: [name]`";
+            self.flaw(at("key"), "nothing says which document is meant", mend);
+        }
+        if share.value.as_ref().is_some_and(|value| key != [value.clone()]) {
+            let mend = "leave `key` out: with `value` there is one field";
+            self.flaw(at("key"), "the key is made of fields that are not embedded", mend);
+        }
+        let class = self.class(&at("class"), &share.class)?;
+        if [&self.file.old, &self.file.new]
+            .iter()
+            .any(|side| side.names().contains(&share.class))
+        {
+            let what = format!("{} is a class of this lens", share.class);
+            self.flaw(
+                at("class"),
+                what,
+                "name the class of the documents that are referred to",
+            );
+        }
+        Some(Share {
+            field: share.field.clone(),
+            reference: share.reference.clone(),
+            class,
+            key,
+            value: share.value.clone(),
+            default: share.default.as_ref().map(crate::lens::raw),
         })
     }
 
@@ -168,6 +227,21 @@ impl Compiler<'_> {
     }
 
     fn example(&mut self, n: usize, example: &ExampleFile) -> Option<Example> {
+        let mut shared = Vec::new();
+        for (name, fields) in &example.shared {
+            let at = format!("/examples/{n}/shared");
+            let is_shared = self.file.share.iter().any(|share| share.class == name.class);
+            match &name.key {
+                Some(key) if is_shared => {
+                    shared.push((self.class(&at, &name.class)?, key.clone(), Fields::from(fields)))
+                }
+                _ => self.flaw(
+                    at,
+                    format!("{} is no document that this lens shares", name.class),
+                    "name a class of `share` and a key, as in `group@1/garden`",
+                ),
+            }
+        }
         let mut documents = |what: &str, documents: &Documents| {
             let at = format!("/examples/{n}/{what}");
             let documents = documents.iter();
@@ -180,6 +254,7 @@ impl Compiler<'_> {
         };
         Some(Example {
             name: example.name.clone(),
+            shared,
             old: documents("old", &example.old)?,
             new: documents("new", &example.new)?,
             had: documents("had", &example.had)?,

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::operation::OperationFile;
-use crate::schema::ClassName;
+use crate::schema::{ClassName, DocumentName};
 pub use scope::Scope;
 
 /// One lens, as it is written.
@@ -28,6 +28,9 @@ pub struct LensFile {
     pub steps: Vec<OperationFile>,
     /// A JavaScript module that stands for steps; its path, from the file's own folder.
     pub script: Option<String>,
+    /// Objects that the old side embeds, and the new refers to.
+    #[serde(default)]
+    pub share: Vec<ShareFile>,
     /// Run by `chesterfield check`.
     #[serde(default)]
     pub examples: Vec<ExampleFile>,
@@ -78,6 +81,26 @@ pub enum Empty {
     Delete,
 }
 
+/// An object that the old side embeds, and the new refers to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareFile {
+    /// The field that embeds, as the steps leave it.
+    pub field: String,
+    /// The field of the new side that refers.
+    #[serde(rename = "as")]
+    pub reference: String,
+    /// The class of the shared documents.
+    pub class: ClassName,
+    /// The fields of the shared document that its key is made of.
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// What is embedded is the value of this field of the shared document.
+    pub value: Option<String>,
+    /// What is embedded where there is no shared document.
+    pub default: Option<Value>,
+}
+
 /// One example: documents on both sides that belong together.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +114,9 @@ pub struct ExampleFile {
     /// What the target documents were before.
     #[serde(default)]
     pub had: Documents,
+    /// Documents that the new side refers to.
+    #[serde(default)]
+    pub shared: BTreeMap<DocumentName, Map<String, Value>>,
     /// Run one way only; without it both ways.
     pub way: Option<Way>,
 }

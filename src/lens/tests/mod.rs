@@ -1,6 +1,7 @@
 //! The lenses of the todo app, and the laws on generated documents.
 
 mod laws;
+mod sharing;
 
 use proptest::prelude::*;
 

@@ -3,8 +3,8 @@
 use super::{Broken, Side, generate, listed};
 use crate::{
     couch::{Diff, Fields},
-    lens::{Lens, Made, Put, PutError, example::KEY},
-    schema::{Direction, Registry, Rule},
+    lens::{Embedded, Lens, Made, Others, Put, PutError, Shared, example::KEY},
+    schema::{ClassId, Direction, Registry, Rule},
 };
 
 /// A lens in one direction.
@@ -29,8 +29,9 @@ impl Crossing<'_> {
             lines.push(listed(self.registry, "made", put));
             Err((rule, lines.join("\n")))
         };
+        let created = self.created(sources)?;
         let crossed = |to, sources, old| {
-            let made = put(self.lens, to, sources, old);
+            let made = put(self.lens, to, sources, old, &created);
             made.map_err(|error| self.refused(sources, &error))
         };
         let Some(made) = crossed(self.to, sources, had)? else {
@@ -43,10 +44,17 @@ impl Crossing<'_> {
                 return tell(Rule::Misfit, what, &made);
             }
         }
+        for shared in &created {
+            let class = self.registry.class(shared.class);
+            if let Some(violation) = generate::violation(class, &shared.fields) {
+                let what = format!("what is embedded becomes an invalid {}: {violation}", class.name);
+                return tell(Rule::Misfit, what, &made);
+            }
+        }
         crossed(self.to.reverse(), &made, sources)?;
         crossed(self.to, sources, &made)?;
         // What only the lawful lens cannot carry proves nothing: nobody asks it to.
-        let lawful = |to, sources, old| put(self.lawful, to, sources, old).ok().flatten();
+        let lawful = |to, sources, old| put(self.lawful, to, sources, old, &created).ok().flatten();
         let Some(made) = lawful(self.to, sources, had) else {
             return Ok(());
         };
@@ -62,6 +70,18 @@ impl Crossing<'_> {
         match again.and_then(|again| self.change(&made, &again)) {
             Some(change) => tell(Rule::GetPut, format!("putting the same twice changes {change}"), &made),
             None => Ok(()),
+        }
+    }
+
+    /// The shared documents that are made of what the sources embed.
+    fn created(&self, sources: &Side) -> Result<Vec<Embedded>, Broken> {
+        let primary = sources.first().and_then(|(_, fields)| fields.as_ref());
+        match primary.filter(|_| self.to == Direction::Up && !self.lens.shares().is_empty()) {
+            Some(fields) => self
+                .lens
+                .embedded(fields)
+                .map_err(|error| self.refused(sources, &error)),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -85,8 +105,21 @@ impl Crossing<'_> {
     }
 }
 
-/// Every document of the side that `to` leads to. None where the sources do not suffice.
-fn put(lens: &Lens, to: Direction, sources: &Side, old: &Side) -> Result<Option<Side>, PutError> {
+/// Every document of the side that `to` leads to. None where the sources do not suffice. Of what is referred to and neither created nor
+/// in examples, one of the examples stands in.
+fn put(lens: &Lens, to: Direction, sources: &Side, old: &Side, created: &[Embedded]) -> Result<Option<Side>, PutError> {
+    let examples = || lens.examples().iter().flat_map(|example| &example.shared);
+    let shared = |class: ClassId, key: &str| {
+        let made = created.iter().find(|made| made.class == class && made.key == key);
+        let named = examples().find(|(of, named, _)| *of == class && named == key);
+        let found = made.map(|made| &made.fields).or(named.map(|(_, _, fields)| fields));
+        let any = || examples().find(|(of, ..)| *of == class).map(|(_, _, fields)| fields);
+        found.or_else(any).map_or(Shared::Missing, Shared::Live)
+    };
+    let others = Others {
+        before: None,
+        shared: &shared,
+    };
     let given: Vec<Option<&Fields>> = sources.iter().map(|(_, fields)| fields.as_ref()).collect();
     let mut made = Side::new();
     for (target, old) in old {
@@ -97,7 +130,7 @@ fn put(lens: &Lens, to: Direction, sources: &Side, old: &Side) -> Result<Option<
             sources: &given,
             old: old.as_ref(),
         };
-        match lens.put(&put)? {
+        match lens.put_among(&put, &others)? {
             Made::Document(fields) => made.push((*target, Some(fields))),
             Made::Nothing => made.push((*target, None)),
             Made::NotReady => return Ok(None),

@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 use super::{Answer, Call, service::Writes, service::pass};
 use crate::{
     couch::Rev,
-    fanout::{AT_ONCE, EntityKey, Error, FanOut, Report, Stay, insert},
+    fanout::{AT_ONCE, Done, Echo, EntityKey, Error, FanOut, Report, Stay, insert},
     reconcile::{Body as Stored, Entity},
     upstream::{self, Body, Upstream},
 };
@@ -180,22 +180,29 @@ impl Shared {
         accepted: Accepted,
         stay: &mut Stay,
     ) {
+        let mut done = Done {
+            echo: Echo::of(&self.fan_out, &keys),
+            ..Done::default()
+        };
+        let written = keys.clone();
         let (entities, mut unseen) = self.apply(keys, read, &accepted);
-        let mut report = Report::default();
         if !entities.is_empty() {
             let known: Vec<EntityKey> = entities.keys().cloned().collect();
             let entities = entities.into_values().collect();
-            report += self.told(db, &known, self.fan_out.bring_in_step(db, entities).await);
+            done += self.told(db, &known, self.fan_out.bring_in_step(db, entities).await);
         }
         loop {
             if !unseen.is_empty() {
-                report += self.told(db, &unseen, self.fan_out.reconcile(db, &unseen).await);
+                done += self.told(db, &unseen, self.fan_out.reconcile(db, &unseen).await);
             }
             unseen = stay.leave();
             if unseen.is_empty() {
                 break;
             }
         }
+        let Done { mut report, echo } = done;
+        let followed = self.fan_out.follow(db, echo, self.failed(db)).await;
+        report += self.told(db, &written, followed.map(Done::from)).report;
         let late: Vec<_> = accepted
             .unseen
             .chunks(AT_ONCE)
@@ -212,22 +219,26 @@ impl Shared {
     async fn look_at(&self, db: &str, keys: &[EntityKey]) -> Report {
         // It is never closed.
         let _turn = self.late.acquire_many(keys.len() as u32).await;
-        let failed = |key: &EntityKey, error: &Error| self.fan_out.tell_failed(db, key, error);
-        self.told(db, keys, self.fan_out.look_at(db, keys, failed).await)
+        let seen = self.fan_out.look_at(db, keys, self.failed(db)).await;
+        self.told(db, keys, seen.map(Done::from)).report
+    }
+
+    fn failed(&self, db: &str) -> impl FnMut(&EntityKey, &Error) {
+        move |key, error| self.fan_out.tell_failed(db, key, error)
     }
 
     /// What failed is counted, told in the log, and left to the follower.
-    fn told(&self, db: &str, keys: &[EntityKey], result: Result<Report, Error>) -> Report {
-        let report = result.unwrap_or_else(|error| {
+    fn told(&self, db: &str, keys: &[EntityKey], result: Result<Done, Error>) -> Done {
+        let done = result.unwrap_or_else(|error| {
             metrics::counter!("chesterfield_fan_out_failures_total").increment(1);
             tracing::error!(%error, db, "a fan-out failed");
             self.fan_out.missed().add(db, keys);
-            Report::default()
+            Done::default()
         });
-        if report.failed > 0 {
+        if done.report.failed > 0 {
             self.fan_out.missed().add(db, keys);
         }
-        report
+        done
     }
 
     /// Puts what was accepted into what was read ahead. Where that cannot be done for sure, the entity is to be read again.

@@ -1,9 +1,11 @@
 //! The apps that people in the histories use: one whose schema split a document, one whose schema merged two.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::couch_model::Db;
+use super::couch_model::{Db, attachments_of};
 use crate::{
     lens::{Lens, LensFile},
     schema::{Class, ClassId, ClassName, IdPattern, Registry, pattern},
@@ -15,6 +17,8 @@ pub struct App {
     pub lenses: Vec<Lens>,
     /// The documents of the entity, in the order of the registry.
     pub ids: Vec<String>,
+    /// The entity, and those of the documents that it shares with others.
+    pub entities: Vec<(ClassId, &'static str)>,
     /// For each version, the documents it writes; the first is the one that is deleted and re-created.
     writes: [&'static [usize]; 3],
     /// For each version, the documents it sees.
@@ -33,7 +37,24 @@ pub enum Kind {
     SplitOptional,
     /// As `Merge`, and a person need not have an address.
     MergeOptional,
+    /// `{todo@1} <-> {todo@2}`, `{todo@2} <-> {todo@3}`: the last embeds a group on its old side, and refers to it on its new.
+    Share,
 }
+
+/// What an edit is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Topic {
+    Title,
+    Part,
+    Group,
+}
+
+impl Topic {
+    pub const ALL: [Self; 3] = [Self::Title, Self::Part, Self::Group];
+}
+
+/// The keys of the groups that todos are in, which are their first names.
+pub const GROUPS: [&str; 3] = ["a", "b", "x"];
 
 const MERGED: &str = "
 old: [person@1, address@1]
@@ -53,6 +74,16 @@ new: [person@2, address@1]
 parts: { address@1: { default: {}, empty: delete } }
 steps: [{ move: { field: street, to: address@1 } }]
 ";
+const NAMED: &str = "
+old: todo@1
+new: todo@2
+steps: [{ rename: { from: title, to: name } }]
+";
+const SHARED: &str = "
+old: todo@2
+new: todo@3
+share: [{ field: group, as: groupId, class: group@1, key: [name] }]
+";
 const GROUPED: &str = "
 old: person@2
 new: person@3
@@ -67,8 +98,8 @@ steps:
 ";
 
 pub fn kinds() -> impl Strategy<Value = Kind> {
-    use Kind::{Merge, MergeOptional, Split, SplitOptional};
-    proptest::sample::select(vec![Split, Merge, SplitOptional, MergeOptional])
+    use Kind::{Merge, MergeOptional, Share, Split, SplitOptional};
+    proptest::sample::select(vec![Split, Merge, SplitOptional, MergeOptional, Share])
 }
 
 impl App {
@@ -83,6 +114,13 @@ impl App {
                 ],
                 [&[0], &[1, 3], &[2, 3]],
                 [&[0, 1, 2, 3], &[1, 2, 3], &[2, 3]],
+            ),
+            Kind::Share => Self::load(
+                kind,
+                &["todo@1", "todo@2", "todo@3", "group@1"],
+                [NAMED, SHARED],
+                [&[0], &[1], &[2]],
+                [&[0, 1, 2, 3, 4, 5], &[1, 2, 3, 4, 5], &[2, 3, 4, 5]],
             ),
             Kind::SplitOptional => Self::load(
                 kind,
@@ -109,26 +147,46 @@ impl App {
         sees: [&'static [usize]; 3],
     ) -> Self {
         let names: Vec<ClassName> = names.iter().map(|name| name.parse().unwrap()).collect();
-        let lenses = lenses.map(|text| {
-            let file: LensFile = serde_saphyr::from_str(text).unwrap();
-            file.compile(&|name| names.iter().position(|n| n == name).map(ClassId))
-                .unwrap()
-        });
+        let lenses = lenses.map(|text| compiled(text, &names));
         let classes = names.iter().map(|name| {
             let pattern = IdPattern::new(pattern::DEFAULT, name).unwrap();
             Class::new(name.clone(), semver::Version::new(name.major, 0, 0), pattern)
         });
         let steps = lenses.iter().map(|lens| lens.step().clone()).collect();
         let registry = Registry::new(classes.collect(), steps).unwrap();
-        let ids = registry.entity_ids(ClassId(0), "k").unwrap();
+        let mut entities = vec![(ClassId(0), "k")];
+        if kind == Kind::Share {
+            entities.extend(GROUPS.map(|key| (ClassId(3), key)));
+        }
+        let ids = entities
+            .iter()
+            .flat_map(|(class, key)| registry.entity_ids(*class, key).unwrap());
+        let ids = ids.collect();
         Self {
             registry,
             lenses: lenses.into(),
             ids,
+            entities,
             writes,
             sees,
             kind,
         }
+    }
+
+    /// Another lens between the same classes.
+    pub fn lens(&self, text: &str) -> Lens {
+        let names: Vec<ClassName> = self.registry.classes().map(|(_, class)| class.name.clone()).collect();
+        compiled(text, &names)
+    }
+
+    /// The same, with `merge: fields` in the newest classes.
+    pub fn merging_fields(mut self) -> Self {
+        let classes = self.registry.classes().map(|(id, class)| Class {
+            merges_fields: self.registry.is_finest(id),
+            ..class.clone()
+        });
+        self.registry = Registry::new(classes.collect(), self.registry.steps().to_vec()).unwrap();
+        self
     }
 
     pub fn all(&self) -> Vec<&str> {
@@ -169,7 +227,7 @@ impl App {
         let part = match self.kind {
             Kind::Split => 3,
             Kind::Merge => 1,
-            Kind::SplitOptional | Kind::MergeOptional => return false,
+            Kind::SplitOptional | Kind::MergeOptional | Kind::Share => return false,
         };
         !db.0.contains_key(&self.ids[part])
     }
@@ -190,10 +248,25 @@ impl App {
         }
     }
 
+    /// Where a version's clients find the title, what is kept in a part somewhere (whether it is done, the street), and the group.
+    pub fn place(&self, version: usize, topic: Topic) -> Option<(&str, &'static str)> {
+        let main = self.main(version);
+        let is_split = self.kind == Kind::Split;
+        Some(match topic {
+            Topic::Title if version == 3 && matches!(self.kind, Kind::Merge | Kind::MergeOptional) => (main, "name"),
+            Topic::Title => (main, "title"),
+            Topic::Part if is_split && version == 1 => (main, "isDone"),
+            Topic::Part if is_split => (self.part(version)?, "status"),
+            Topic::Part => (self.part(version).unwrap_or(main), "street"),
+            Topic::Group if version == 3 => (main, "group"),
+            Topic::Group => return None,
+        })
+    }
+
     /// One field changed, by choice: an odd one changes the title.
     pub fn edited(&self, version: usize, shown: Option<Value>, choice: u8, title: String) -> Value {
         let title_field = match (self.kind, version) {
-            (Kind::Merge | Kind::MergeOptional, 3) => "name",
+            (Kind::Merge | Kind::MergeOptional, 3) | (Kind::Share, 2 | 3) => "name",
             _ => "title",
         };
         // The version whose document holds the street.
@@ -203,12 +276,19 @@ impl App {
         );
         let mut body = shown.unwrap_or_else(|| match (self.kind, version) {
             (Kind::Split, 1) => json!({"isDone": false}),
+            (Kind::Share, 1 | 2) => json!({"group": {"name": "a", "color": "red"}}),
+            (Kind::Share, _) => json!({"groupId": "a"}),
             (_, 3) => json!({"group": "x"}),
             _ => json!({}),
         });
         let letter = ["x", "y", "z"][usize::from(choice) % 3];
         match (self.kind, version, choice % 2) {
             (Kind::Split, 1, 0) => body["isDone"] = json!(body["isDone"] != true),
+            (Kind::Share, 1 | 2, 0) if choice.is_multiple_of(4) => {
+                body["group"] = json!({"name": GROUPS[usize::from(choice / 4) % 3], "color": "red"});
+            }
+            (Kind::Share, 3, 0) => body["groupId"] = json!(GROUPS[usize::from(choice) % 3]),
+            (Kind::Share, _, 0) => body["note"] = json!(letter),
             (_, _, 0) if is_whole => match (body.as_object_mut(), self.is_optional() && choice.is_multiple_of(10)) {
                 (Some(fields), true) => drop(fields.remove("street")),
                 _ => body["street"] = json!(letter),
@@ -223,6 +303,7 @@ impl App {
     pub fn assert_agreement(&self, db: &Db) -> Result<(), TestCaseError> {
         let shown: Vec<Option<Value>> = self.ids.iter().map(|id| db.shown(id)).collect();
         let field = |n: usize, name: &str| shown[n].as_ref().map(|body| body[name].clone());
+        self.assert_same_attachments(db, &shown)?;
         match self.kind {
             Kind::Split => {
                 prop_assert_eq!(field(0, "title"), field(1, "title"), "{:#?}", db);
@@ -230,6 +311,22 @@ impl App {
                 if let (Some(todo), Some(status)) = (&shown[0], &shown[3]) {
                     prop_assert_eq!(todo["isDone"] == true, status["status"] == "done", "{:#?}", db);
                 }
+            }
+            Kind::Share => {
+                prop_assert_eq!(field(0, "title"), field(1, "name"), "{:#?}", db);
+                prop_assert_eq!(field(1, "name"), field(2, "name"), "{:#?}", db);
+                prop_assert_eq!(field(0, "group"), field(1, "group"), "{:#?}", db);
+                let group = |todo: &Value| {
+                    let place = GROUPS.iter().position(|key| todo["groupId"] == **key)?;
+                    let mut group = shown[3 + place].clone()?;
+                    let fields = group.as_object_mut()?;
+                    fields.remove("schema");
+                    fields.remove("version");
+                    Some(group)
+                };
+                let referred = shown[2].as_ref().and_then(group);
+                let embedded = field(1, "group").filter(|group| !group.is_null());
+                prop_assert_eq!(referred, embedded, "{:#?}", db);
             }
             Kind::SplitOptional => {
                 prop_assert_eq!(field(0, "title"), field(1, "title"), "{:#?}", db);
@@ -249,6 +346,52 @@ impl App {
         Ok(())
     }
 
+    /// The primary documents have the same, but for what the one of them that is whole has of its part.
+    fn assert_same_attachments(&self, db: &Db, shown: &[Option<Value>]) -> Result<(), TestCaseError> {
+        if self.is_waiting(db) {
+            return Ok(());
+        }
+        let of = |n: usize| {
+            let attachments = attachments_of(&shown[n].as_ref()?.to_string());
+            let digests = attachments.iter().map(|(name, a)| (name.to_owned(), a.digest.clone()));
+            Some(digests.collect::<BTreeMap<_, _>>())
+        };
+        if self.kind == Kind::Share {
+            prop_assert_eq!(of(0), of(1), "{:#?}", db);
+            prop_assert_eq!(of(1), of(2), "{:#?}", db);
+            return Ok(());
+        }
+        let is_split = matches!(self.kind, Kind::Split | Kind::SplitOptional);
+        let (parts, wholes) = if is_split {
+            ([1, 2, 3], [0, 0])
+        } else {
+            ([0, 0, 1], [2, 3])
+        };
+        let [first, second, part] = parts.map(of);
+        let [whole, same] = wholes.map(of);
+        prop_assert_eq!(&first, &second, "{:#?}", db);
+        prop_assert_eq!(&whole, &same, "{:#?}", db);
+        // What came into a part while the whole was deleted, the whole does not have.
+        if let (Some(first), Some(whole), true) = (first, whole, self.ids.iter().all(|id| db.live(id) < 2)) {
+            let is_in_whole = |(name, digest): (&String, &String)| whole.get(name) == Some(digest);
+            prop_assert!(first.iter().all(is_in_whole), "{:#?}", db);
+            let mut all = part.unwrap_or_default();
+            all.extend(first);
+            prop_assert!(
+                whole.iter().all(|(name, digest)| all.get(name) == Some(digest)),
+                "{:#?}",
+                db
+            );
+        }
+        Ok(())
+    }
+
+    /// What a group is from now on, by choice.
+    pub fn group_body(&self, choice: u8) -> Value {
+        let of = |values: [&str; 3], choice: u8| values[usize::from(choice) % 3].to_owned();
+        json!({"name": of(GROUPS, choice), "color": of(["red", "green", "blue"], choice / 3)})
+    }
+
     /// Of a part in conflict a merged document may hold one side only, the other having met a deletion.
     fn assert_same_street(&self, db: &Db, contact: usize, address: usize) -> Result<(), TestCaseError> {
         let live = db.live(&self.ids[address]);
@@ -259,4 +402,10 @@ impl App {
         }
         Ok(())
     }
+}
+
+fn compiled(text: &str, names: &[ClassName]) -> Lens {
+    let file: LensFile = serde_saphyr::from_str(text).unwrap();
+    file.compile(&|name| names.iter().position(|n| n == name).map(ClassId))
+        .unwrap()
 }

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::apps::App;
 use crate::{
-    couch::{Document, Rev},
-    reconcile::{Body, Entity, Outcome, Write, reconcile, revision::Kind},
-    schema::ClassId,
+    couch::{Attachment, Attachments, Document, Rev, attachments::Form},
+    reconcile::{Body, Entity, Member, Outcome, Write, reconcile, revision::Kind},
 };
 
 #[derive(Clone, Default, PartialEq)]
@@ -159,19 +158,41 @@ impl Db {
         moved
     }
 
-    /// What a proxy that looks now would write.
+    /// What a proxy that looks now would write: for an entity, for those that it shares, and for who follows these.
     pub fn missing(&self, app: &App) -> Outcome {
-        let mut read = Entity::new(&app.registry, ClassId(0), "k").unwrap();
-        for member in &mut read.members {
-            let tree = self.tree(&member.id);
-            for leaf in tree.leaves() {
-                member.insert(&tree.path(&leaf), body(&tree.body[&leaf]), Body::Unread);
-            }
+        let mut all = Outcome::default();
+        let mut seen = self.clone();
+        let again = app.entities.first().filter(|_| app.entities.len() > 1);
+        for (class, key) in app.entities.iter().chain(again) {
+            let outcome = seen.missing_in(app, Entity::new(&app.registry, *class, key).unwrap());
+            seen.land(&outcome.writes);
+            all.is_waiting |= outcome.is_waiting;
+            all.is_restless |= outcome.is_restless;
+            all.writes.extend(outcome.writes);
+            all.refusals.extend(outcome.refusals);
         }
+        all
+    }
+
+    fn fill(&self, member: &mut Member) {
+        let tree = self.tree(&member.id);
+        for leaf in tree.leaves() {
+            member.insert(&tree.path(&leaf), body(&tree.body[&leaf]), Body::Unread);
+        }
+    }
+
+    fn missing_in(&self, app: &App, mut read: Entity) -> Outcome {
+        read.members.iter_mut().for_each(|member| self.fill(member));
         loop {
             let outcome = reconcile(&app.registry, &app.lenses, &mut read.clone());
-            if outcome.wants.is_empty() {
+            assert!(!outcome.is_restless, "{self:#?}");
+            if outcome.wants.is_empty() && outcome.needs.is_empty() {
                 return outcome;
+            }
+            for need in outcome.needs {
+                let mut member = Member::new(need.class, need.id);
+                self.fill(&mut member);
+                read.shared.push(member.into());
             }
             for want in outcome.wants {
                 let member = read.members.iter_mut().find(|member| member.id == want.id).unwrap();
@@ -184,19 +205,66 @@ impl Db {
     pub fn land(&mut self, writes: &[Write]) -> bool {
         let mut moved = false;
         for write in writes {
-            let body = write
-                .body
-                .as_ref()
-                .map(|document| serde_json::to_string(&document.fields).unwrap());
+            let body = write.body.as_ref().map(|document| {
+                let attachments = self.stored(write).written();
+                let fields = document.fields.clone();
+                serde_json::to_string(&Document {
+                    fields,
+                    attachments,
+                    ..Document::default()
+                })
+                .unwrap()
+            });
             moved |= self.write(&write.id, &write.path, body);
         }
         moved
+    }
+
+    /// The attachments of a revision that is written: a stub has to be of the nearest ancestor that has a body, and other bytes come from
+    /// where they are.
+    fn stored(&self, write: &Write) -> Attachments {
+        let attachments = write.body.as_deref().and_then(Attachments::of).unwrap_or_default();
+        let tree = self.tree(&write.id);
+        let ancestor = write.path[1..].iter().find_map(|rev| tree.body.get(rev));
+        let ancestor = attachments_of(ancestor.and_then(Option::as_deref).unwrap_or("{}"));
+        let mut stored = Attachments::default();
+        for (name, attachment) in attachments.iter() {
+            if attachment.form == Form::Stub {
+                assert_eq!(
+                    ancestor.get(name),
+                    Some(attachment),
+                    "412: {name} of {} in {self:#?}",
+                    write.id
+                );
+            } else if !tree.body.contains_key(&write.path[0]) {
+                let from = write.incoming.iter().find(|from| from.name == name).unwrap();
+                let source = self.0[&from.id].body[&from.rev].as_deref().unwrap();
+                assert_eq!(
+                    attachments_of(source).get(&from.source).unwrap().digest,
+                    attachment.digest
+                );
+                assert_eq!(attachment.revpos, write.path[0].generation());
+            }
+            let form = Form::Stub;
+            stored.set(
+                name,
+                Attachment {
+                    form,
+                    ..attachment.clone()
+                },
+            );
+        }
+        stored
     }
 
     pub fn reconcile(&mut self, app: &App) -> bool {
         let outcome = self.missing(app);
         self.land(&outcome.writes)
     }
+}
+
+pub fn attachments_of(text: &str) -> Attachments {
+    Attachments::of(&serde_json::from_str(text).unwrap()).unwrap_or_default()
 }
 
 fn body(body: &Option<String>) -> Body {

@@ -1,10 +1,10 @@
 //! What must hold (design, 3.4), each on generated histories.
 
 use proptest::{collection::vec, prelude::*};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    apps::{self, App, kinds},
+    apps::{self, App, GROUPS, kinds},
     couch_model::Db,
 };
 use crate::{
@@ -13,33 +13,39 @@ use crate::{
 };
 
 /// One step of a history: what happens, and to whom.
-type Act = [u8; 3];
+pub type Act = [u8; 3];
 
-fn acts(most: usize) -> impl Strategy<Value = Vec<Act>> {
+pub fn acts(most: usize) -> impl Strategy<Value = Vec<Act>> {
     vec(any::<Act>(), 1..most)
 }
 
-struct Client {
-    version: usize,
-    db: Db,
-    server: usize,
+pub struct Client {
+    pub version: usize,
+    pub db: Db,
+    pub server: usize,
 }
 
-struct World {
-    app: App,
-    servers: Vec<Db>,
-    clients: Vec<Client>,
+pub struct World {
+    pub app: App,
+    /// The same, merging fields.
+    merging: App,
+    /// For each server, whether its proxies do.
+    is_merging: [bool; 2],
+    pub servers: Vec<Db>,
+    pub clients: Vec<Client>,
     /// Writes that a proxy has made up its mind about, and not yet made.
-    late: Vec<(usize, Vec<Write>)>,
+    pub late: Vec<(usize, Vec<Write>)>,
     authored: Vec<(String, Rev, Option<Value>)>,
     written: u64,
 }
 
 impl World {
-    fn new(kind: apps::Kind, servers: usize, versions: &[usize]) -> Self {
+    pub fn new(kind: apps::Kind, merging: [bool; 2], servers: usize, versions: &[usize]) -> Self {
         let clients = versions.iter().enumerate();
         Self {
             app: App::new(kind),
+            merging: App::new(kind).merging_fields(),
+            is_merging: merging,
             servers: vec![Db::default(); servers],
             clients: clients
                 .map(|(n, &version)| Client {
@@ -55,13 +61,13 @@ impl World {
     }
 
     /// A client writes as PouchDB does: on top of what it shows.
-    fn author(&mut self, client: usize, id: &str, body: Option<Value>) {
+    pub fn author(&mut self, client: usize, id: &str, body: Option<Value>) {
         let tree = self.clients[client].db.tree(id);
         let path = tree.winner().map(|winner| tree.path(&winner)).unwrap_or_default();
         self.append(client, id, path, body);
     }
 
-    fn append(&mut self, client: usize, id: &str, mut path: Vec<Rev>, body: Option<Value>) {
+    pub fn append(&mut self, client: usize, id: &str, mut path: Vec<Rev>, body: Option<Value>) {
         self.written += 1;
         // Scrambled, so that no order of hashes follows the order of writing.
         let hash = u128::from(self.written.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64 | 0x1234_5678;
@@ -75,10 +81,27 @@ impl World {
     }
 
     /// One field at a time, as people edit.
-    fn edit(&mut self, client: usize, choice: u8) {
+    pub(super) fn edit(&mut self, client: usize, choice: u8) {
         let version = self.clients[client].version;
         let main = self.app.main(version).to_owned();
         let shown = self.clients[client].db.shown(&main);
+        if self.app.entities.len() > 1 && version == 3 {
+            let group = self.app.ids[3 + usize::from(choice) % 3].clone();
+            let is_there = self.clients[client].db.shown(&group).is_some();
+            if is_there && (16..90).contains(&choice) {
+                return self.author(client, &group, Some(self.app.group_body(choice / 3)));
+            }
+            if is_there && choice < 4 {
+                return self.author(client, &group, None);
+            }
+            // Whoever refers to a group has it.
+            for (n, key) in GROUPS.iter().enumerate() {
+                let group = self.app.ids[3 + n].clone();
+                if self.clients[client].db.tree(&group).parent.is_empty() {
+                    self.author(client, &group, Some(serde_json::json!({"name": key})));
+                }
+            }
+        }
         if let Some(part) = self.app.part(version).map(str::to_owned) {
             let is_optional = self.app.is_optional();
             if self.clients[client].db.shown(&part).is_none() && !is_optional {
@@ -86,27 +109,67 @@ impl World {
             } else if choice < 8 && (shown.is_some() || !is_optional) {
                 return self.author(client, &part, None);
             } else if choice < 90 && (shown.is_some() || !is_optional) {
-                return self.author(client, &part, Some(self.app.part_body(choice)));
+                let mut body = self.app.part_body(choice);
+                body["_attachments"] = self.clients[client].db.shown(&part).unwrap_or_default()["_attachments"].clone();
+                self.attach(client, &part, &mut body, choice);
+                return self.author(client, &part, Some(body));
             }
         }
         if choice > 235 && shown.is_some() {
             return self.author(client, &main, None);
         }
-        let body = self.app.edited(version, shown, choice, format!("t{}", self.written));
+        let mut body = self.app.edited(version, shown, choice, format!("t{}", self.written));
+        self.attach(client, &main, &mut body, choice);
         self.author(client, &main, Some(body));
     }
 
-    fn pull(&mut self, client: usize) {
+    /// One edit in three adds, replaces or deletes one of two attachments, as its number tells.
+    fn attach(&self, client: usize, id: &str, body: &mut Value, choice: u8) {
+        let mut attachments = body["_attachments"].as_object().cloned().unwrap_or_default();
+        let name = ["a", "b"][pick(choice / 3, 2)];
+        let winner = self.clients[client].db.tree(id).winner();
+        let generation = winner.map_or(0, |rev| rev.generation()) + 1;
+        let digest = format!("md5-{}", self.written);
+        let attachment =
+            json!({"content_type": "image/png", "revpos": generation, "digest": digest, "length": 1, "stub": true});
+        match choice {
+            _ if !choice.is_multiple_of(3) => {}
+            _ if pick(choice / 6, 3) == 0 => drop(attachments.shift_remove(name)),
+            _ => drop(attachments.insert(name.to_owned(), attachment)),
+        }
+        body["_attachments"] = attachments.into();
+    }
+
+    /// What a proxy of this server knows.
+    pub fn proxy(&self, server: usize) -> &App {
+        if self.is_merging[server] {
+            &self.merging
+        } else {
+            &self.app
+        }
+    }
+
+    /// A proxy looks, and writes what is missing.
+    pub fn reconcile(&mut self, server: usize) -> bool {
+        let app = if self.is_merging[server] {
+            &self.merging
+        } else {
+            &self.app
+        };
+        self.servers[server].reconcile(app)
+    }
+
+    pub fn pull(&mut self, client: usize) {
         let Client { version, db, server } = &mut self.clients[client];
         self.servers[*server].replicate_to(db, &self.app.sees(*version));
     }
 
-    fn push(&mut self, client: usize) {
+    pub fn push(&mut self, client: usize) {
         let Client { db, server, .. } = &self.clients[client];
         db.replicate_to(&mut self.servers[*server], &self.app.all());
     }
 
-    fn land(&mut self, choice: u8) {
+    pub fn land(&mut self, choice: u8) {
         if !self.late.is_empty() {
             let (server, writes) = self.late.swap_remove(usize::from(choice) % self.late.len());
             self.servers[server].land(&writes);
@@ -119,11 +182,11 @@ impl World {
         self.edit(client, choice);
         self.push(client);
         let server = self.clients[client].server;
-        self.servers[server].reconcile(&self.app);
+        self.reconcile(server);
     }
 
     /// Everything that is under way arrives, until nothing moves. Panics if that never happens.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         while !self.late.is_empty() {
             self.land(0);
         }
@@ -132,8 +195,8 @@ impl World {
             for Client { db, server, .. } in &self.clients {
                 moved |= db.replicate_to(&mut self.servers[*server], &self.app.all());
             }
-            for server in &mut self.servers {
-                moved |= server.reconcile(&self.app);
+            for server in 0..self.servers.len() {
+                moved |= self.reconcile(server);
             }
             for a in 0..self.servers.len() {
                 for b in 0..self.servers.len() {
@@ -152,7 +215,7 @@ impl World {
         panic!("does not come to rest");
     }
 
-    fn conflicts(&self, server: usize) -> Vec<&str> {
+    pub fn conflicts(&self, server: usize) -> Vec<&str> {
         self.app
             .all()
             .into_iter()
@@ -160,7 +223,7 @@ impl World {
             .collect()
     }
 
-    fn assert_masters_agree(&self) -> Result<(), TestCaseError> {
+    pub fn assert_masters_agree(&self) -> Result<(), TestCaseError> {
         let [a, b] = [0, 1].map(|n| self.servers[n].replicable());
         let lines = |db: &Db| format!("{db:#?}").lines().map(str::to_owned).collect::<Vec<_>>();
         let (la, lb) = (lines(&a), lines(&b));
@@ -175,7 +238,7 @@ impl World {
     }
 
     /// Every authored edit is in every document that it reaches.
-    fn assert_nothing_lost(&self) -> Result<(), TestCaseError> {
+    pub fn assert_nothing_lost(&self) -> Result<(), TestCaseError> {
         self.servers
             .iter()
             .try_for_each(|server| self.assert_nothing_lost_in(server))
@@ -201,15 +264,15 @@ impl World {
     }
 }
 
-fn pick(choice: u8, of: usize) -> usize {
+pub fn pick(choice: u8, of: usize) -> usize {
     usize::from(choice) % of
 }
 
 proptest! {
     /// Edits made one after another, in any mix of versions, never conflict, and all versions agree after each.
     #[test]
-    fn sequential_edits_give_one_leaf_everywhere(kind in kinds(), acts in acts(25)) {
-        let mut world = World::new(kind, 1, &[1, 2, 3]);
+    fn sequential_edits_give_one_leaf_everywhere(kind in kinds(), acts in acts(25), merging in any::<[bool; 2]>()) {
+        let mut world = World::new(kind, merging, 1, &[1, 2, 3]);
         for [who, what, _] in acts {
             world.turn(pick(who, 3), what);
             prop_assert!(world.conflicts(0).is_empty(), "{:#?}", world.servers[0]);
@@ -221,8 +284,8 @@ proptest! {
     /// The same with histories cut to their last few revisions, and compacted, at any time. Clients keep up: one that is further
     /// behind than `_revs_limit` makes conflicts of its own, with or without us.
     #[test]
-    fn stemmed_and_compacted_histories_stay_in_step(kind in kinds(), acts in acts(60), limit in 9usize..14) {
-        let mut world = World::new(kind, 1, &[1, 2, 3]);
+    fn stemmed_and_compacted_histories_stay_in_step(kind in kinds(), acts in acts(60), limit in 9usize..14, merging in any::<[bool; 2]>()) {
+        let mut world = World::new(kind, merging, 1, &[1, 2, 3]);
         for [who, what, upkeep] in acts {
             world.turn(pick(who, 3), what);
             (0..3).for_each(|client| world.pull(client));
@@ -240,13 +303,13 @@ proptest! {
     /// Proxies that race with stale reads leave no conflict that no client made: here one version's clients edit one after
     /// another, so that any conflict is false.
     #[test]
-    fn racing_proxies_leave_no_false_conflict(kind in kinds(), acts in acts(15), version in 1usize..4, after in acts(5)) {
-        let mut world = World::new(kind, 1, &[version, 1, 2, 3]);
+    fn racing_proxies_leave_no_false_conflict(kind in kinds(), acts in acts(15), version in 1usize..4, after in acts(5), merging in any::<[bool; 2]>()) {
+        let mut world = World::new(kind, merging, 1, &[version, 1, 2, 3]);
         for [what, _, land] in acts {
             world.pull(0);
             world.edit(0, what);
             world.push(0);
-            let writes = world.servers[0].missing(&world.app).writes;
+            let writes = world.servers[0].missing(world.proxy(0)).writes;
             world.late.push((0, writes));
             (0..land % 4).for_each(|n| world.land(land.wrapping_add(n)));
         }
@@ -268,8 +331,8 @@ proptest! {
     /// Two masters, six offline clients, stale and crashing proxies: it comes to rest, the masters hold the same trees, and no edit
     /// is missing from a document that it must reach.
     #[test]
-    fn masters_converge_and_nothing_is_lost(kind in kinds(), acts in acts(25)) {
-        let mut world = World::new(kind, 2, &[1, 2, 3, 1, 2, 3]);
+    fn masters_converge_and_nothing_is_lost(kind in kinds(), acts in acts(25), merging in any::<[bool; 2]>()) {
+        let mut world = World::new(kind, merging, 2, &[1, 2, 3, 1, 2, 3]);
         world.edit(0, 1);
         world.settle();
         for [who, act, choice] in acts {
@@ -279,7 +342,7 @@ proptest! {
                 9..=13 => {
                     world.push(client);
                     let server = world.clients[client].server;
-                    let writes = world.servers[server].missing(&world.app).writes;
+                    let writes = world.servers[server].missing(world.proxy(server)).writes;
                     if choice > 25 {
                         world.late.push((server, writes));
                     }
@@ -302,8 +365,8 @@ proptest! {
 
     /// A device that holds only its newest classes restores them to a fresh server, where work goes on; then the two servers meet.
     #[test]
-    fn a_restored_device_brings_everything_back(kind in kinds(), before in acts(10), after in acts(8)) {
-        let mut world = World::new(kind, 2, &[1, 2, 3, 1, 2, 3]);
+    fn a_restored_device_brings_everything_back(kind in kinds(), before in acts(10), after in acts(8), merging in any::<[bool; 2]>()) {
+        let mut world = World::new(kind, merging, 2, &[1, 2, 3, 1, 2, 3]);
         for (n, client) in world.clients.iter_mut().enumerate() {
             client.server = n / 3;
         }
@@ -313,7 +376,7 @@ proptest! {
         world.pull(2);
         let device = world.clients[2].db.clone();
         device.replicate_to(&mut world.servers[1], &world.app.all());
-        world.servers[1].reconcile(&world.app);
+        world.reconcile(1);
         world.app.assert_agreement(&world.servers[1])?;
         for id in world.app.mains() {
             prop_assert!(world.servers[0].live(id) == 0 || world.servers[1].live(id) > 0, "{id} is not back");
@@ -331,10 +394,12 @@ proptest! {
     /// resolves it in all.
     #[test]
     fn conflicts_are_mirrored_and_so_are_their_resolutions(
-        kind in kinds(), before in acts(5), a in 1usize..4, b in 1usize..4, edits in acts(5), resolver in 0usize..2, at in 0usize..3
+        kind in kinds(), before in acts(5), a in 1usize..4, b in 1usize..4, edits in acts(5), resolver in 0usize..2, at in 0usize..3, merging in any::<[bool; 2]>()
     ) {
-        let mut world = World::new(kind, 1, &[1, 2, 3, a, b]);
+        let mut world = World::new(kind, merging, 1, &[1, 2, 3, a, b]);
         world.turn(0, 1);
+        // Groups are there, so that nobody makes them twice: of these conflicts each document has its own.
+        world.turn(2, 201);
         for [who, what, _] in before {
             world.turn(pick(who, 3), what.clamp(8, 235));
         }
@@ -349,7 +414,7 @@ proptest! {
         let conflicting = [3, 4];
         for client in conflicting {
             world.push(client);
-            world.servers[0].reconcile(&world.app);
+            world.reconcile(0);
         }
         for id in world.app.mains() {
             prop_assert_eq!(world.servers[0].live(id), 2, "{} {:#?}", id, world.servers[0]);
@@ -367,7 +432,7 @@ proptest! {
             world.edit(resolver, 201);
         }
         world.push(resolver);
-        world.servers[0].reconcile(&world.app);
+        world.reconcile(0);
         for id in world.app.all().into_iter().filter(|id| !world.app.is_optional_part(id)) {
             prop_assert!(world.servers[0].live(id) > 0, "{id} is gone: {:#?}", world.servers[0]);
         }
@@ -378,8 +443,8 @@ proptest! {
     /// Whatever part of a fan-out arrives, looking again leads to the same trees; and looking at a settled
     /// entity finds nothing.
     #[test]
-    fn a_torn_fan_out_is_mended(kind in kinds(), acts in acts(12), order in vec(any::<u8>(), 4)) {
-        let mut world = World::new(kind, 1, &[1, 2, 3]);
+    fn a_torn_fan_out_is_mended(kind in kinds(), acts in acts(12), order in vec(any::<u8>(), 4), merging in any::<[bool; 2]>()) {
+        let mut world = World::new(kind, merging, 1, &[1, 2, 3]);
         // People edit what exists.
         world.edit(0, 1);
         world.settle();
@@ -390,9 +455,9 @@ proptest! {
         world.edit(pick(last[0], 3), last[1]);
         (0..3).for_each(|client| world.push(client));
         let mut whole = world.servers[0].clone();
-        let writes = whole.missing(&world.app).writes;
+        let writes = whole.missing(world.proxy(0)).writes;
         whole.land(&writes);
-        prop_assert!(whole.missing(&world.app).writes.is_empty(), "not idempotent: {whole:#?}");
+        prop_assert!(whole.missing(world.proxy(0)).writes.is_empty(), "not idempotent: {whole:#?}");
         let mut torn = world.servers[0].clone();
         // A batch may arrive in part, but what it holds of one document arrives at once.
         for (id, n) in world.app.all().into_iter().zip(order) {
@@ -400,8 +465,13 @@ proptest! {
                 torn.land(&writes.iter().filter(|write| write.id == id).cloned().collect::<Vec<_>>());
             }
         }
-        torn.reconcile(&world.app);
-        prop_assert!(torn.missing(&world.app).writes.is_empty(), "not idempotent when torn");
+        torn.reconcile(world.proxy(0));
+        // Of a merge that arrived in an older version alone, that version speaks until the newest has it too.
+        if world.is_merging[0] {
+            torn.reconcile(world.proxy(0));
+        }
+        let again = torn.missing(world.proxy(0)).writes;
+        prop_assert!(again.is_empty(), "not idempotent when torn: {again:#?} in {torn:#?}");
         world.assert_nothing_lost_in(&torn)?;
         world.assert_nothing_lost_in(&whole)?;
         // Racing orders may branch otherwise; what is shown agrees all the same.

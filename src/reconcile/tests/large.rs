@@ -60,6 +60,33 @@ fn many_conflicts_on_long_histories_are_mirrored_in_time() {
     assert!(entity.members.iter().all(|member| member.tree.live().count() == 20));
 }
 
+/// Sides that have each changed a field of their own become one, and sides of one field are all compared.
+#[test]
+fn many_sides_are_merged_in_time() {
+    let app = App::new(Kind::Split).merging_fields();
+    for is_clashing in [false, true] {
+        let mut entity = branched(&app, 500, 0, 0);
+        let path = |branch| -> Vec<Rev> {
+            let revs = (1..=500).rev();
+            revs.map(|n| Rev::new(n, &hash(if n <= 490 { 0 } else { branch }, n)))
+                .collect()
+        };
+        let base = path(0).split_off(10);
+        insert(&mut entity, 0, &base, r#"{"title":"","isDone":false}"#);
+        assert!(reconcile(&app.registry, &app.lenses, &mut entity).wants.is_empty());
+        for branch in 1..=20 {
+            let body = match is_clashing {
+                true => format!(r#"{{"title":"{branch}","isDone":false}}"#),
+                false => format!(r#"{{"title":"","isDone":false,"{branch}":true}}"#),
+            };
+            insert(&mut entity, 0, &path(branch), &body);
+        }
+        settles_within(Duration::from_secs(60), &app, &mut entity);
+        let live: Vec<usize> = entity.members.iter().map(|member| member.tree.live().count()).collect();
+        assert_eq!(live, [if is_clashing { 20 } else { 1 }; 4]);
+    }
+}
+
 #[test]
 fn thousands_of_conflicts_are_mirrored_in_time() {
     let app = App::new(Kind::Split);

@@ -5,4 +5,6 @@ mod apps;
 mod couch_model;
 mod histories;
 mod large;
+mod merging;
 mod odd;
+mod sharing;

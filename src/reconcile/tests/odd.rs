@@ -84,8 +84,9 @@ fn what_is_joined_has_to_fit_its_class() {
 
 proptest! {
     #[test]
-    fn whatever_is_read_comes_to_rest(kind in kinds(), branches in branches(), shared in any::<bool>(), torn in vec(any::<bool>(), 12)) {
+    fn whatever_is_read_comes_to_rest(kind in kinds(), branches in branches(), shared in any::<bool>(), torn in vec(any::<bool>(), 12), merging in any::<bool>()) {
         let app = App::new(kind);
+        let app = if merging { app.merging_fields() } else { app };
         let mut db = Db::default();
         for (n, (id, generation, hashes, deleted)) in branches.into_iter().enumerate() {
             let path: Vec<Rev> = (1..=generation).rev().zip(hashes).map(|(g, hash)| rev(g, hash, id, shared)).collect();

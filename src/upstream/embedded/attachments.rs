@@ -29,7 +29,7 @@ pub enum Input {
         revpos: Option<u64>,
     },
     /// The attachment of that name of the revision it builds on.
-    Stub,
+    Stub { revpos: Option<u64> },
     /// Its bytes come in a later part of the request.
     Follows {
         content_type: String,
@@ -151,7 +151,7 @@ fn parse_one((name, value): (String, Value)) -> Result<(String, Input), Failure>
     // A replicator sends what its source stored compressed as it is.
     let gzipped = member.get("encoding").and_then(Value::as_str) == Some("gzip");
     let input = if is("stub") {
-        Input::Stub
+        Input::Stub { revpos }
     } else if is("follows") {
         let length = member.get(if gzipped { "encoded_length" } else { "length" });
         Input::Follows {

@@ -152,7 +152,10 @@ async fn on_revision(database: &Database, id: &str, call: &Call) -> Result<Edit,
         .map(|(n, meta)| (n, meta.revpos))
         .collect();
     names.sort_by_key(|(name, revpos)| (std::cmp::Reverse(*revpos), *name));
-    let attachments = names.into_iter().map(|(name, _)| (name.clone(), Input::Stub)).collect();
+    let attachments = names
+        .into_iter()
+        .map(|(name, _)| (name.clone(), Input::Stub { revpos: None }))
+        .collect();
     let mut body = shown.json;
     body.retain(|key, _| !key.starts_with('_'));
     Ok(Edit {

@@ -183,7 +183,8 @@ impl Database {
     }
 
     /// New bytes belong to the new generation, replicated ones to that they name.
-    /// Stubs stand for what the nearest stored ancestor has under that name; CouchDB looks at nothing but the name.
+    /// Stubs stand for what the nearest stored ancestor has under that name; CouchDB looks at nothing but the name and the generation in
+    /// which it came, if that is told (3.5.0).
     async fn resolve(
         &self,
         id: &str,
@@ -191,7 +192,7 @@ impl Database {
         ancestors: &[String],
         new_generation: Option<u64>,
     ) -> Result<HashMap<String, AttachmentMeta>, Failure> {
-        let has_stubs = inputs.iter().any(|(_, input)| matches!(input, Input::Stub));
+        let has_stubs = inputs.iter().any(|(_, input)| matches!(input, Input::Stub { .. }));
         let mut inherited = HashMap::new();
         for ancestor in ancestors.iter().filter(|_| has_stubs) {
             let options = GetOptions {
@@ -217,8 +218,9 @@ impl Database {
                         ..AttachmentMeta::new(content_type, bytes)
                     }
                 }
-                Input::Stub => inherited
+                Input::Stub { revpos } => inherited
                     .get(&name)
+                    .filter(|meta| revpos.is_none_or(|revpos| revpos == meta.revpos))
                     .cloned()
                     .ok_or_else(|| Failure::missing_stub(id, &name))?,
                 Input::Follows { .. } => {
