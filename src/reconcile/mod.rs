@@ -105,7 +105,10 @@ pub mod revision;
 mod settle;
 mod share;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde::{Serialize, Serializer};
 
@@ -195,6 +198,7 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
     let is_stemmed = entity.members.iter().any(|member| member.tree.is_stemmed());
     let mut work = Work {
         is_stemmed,
+        untold: HashMap::new(),
         unmade: HashSet::new(),
         registry,
         lenses,
@@ -230,6 +234,9 @@ struct Work<'a> {
     origins: Origins<'a>,
     /// Some path does not reach back to its first revision.
     is_stemmed: bool,
+    /// See [`Work::candidates`]: for a target and inputs, how many nodes were looked at, and which of them have an edit that belongs to
+    /// none of these.
+    untold: HashMap<(usize, Vec<usize>), (usize, Vec<NodeId>)>,
     /// For each document that need not exist, the edits of which it was not made.
     unmade: HashSet<(usize, EditId)>,
     outcome: Outcome,
