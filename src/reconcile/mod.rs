@@ -73,7 +73,7 @@
 //! * three clients of any versions that write about different things while they are offline leave no conflict in any version once they are
 //!   back, and every version shows what all have written;
 //! * so too while they go on, proxies race, and masters of which one may not merge meet at any time; but where a lens makes one document of several,
-//!   a conflict may stay, in which everything is told.
+//!   or a part need not exist, a conflict may stay, in which everything is told.
 //!
 //! A merge of which only the revisions in older classes arrived, as when a batch is torn, may take one look more to be at rest.
 //!
