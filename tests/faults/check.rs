@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::{
-    device::{Edit, Tree, hash},
+    device::Edit,
     past::ids,
     stage::Asking,
+    tree::{Tree, hash},
 };
 
 /// So much of a revision's hash tells which edit it carries.

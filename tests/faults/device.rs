@@ -17,7 +17,10 @@ use hyper_util::{
 };
 use serde_json::{Value, json};
 
-use crate::stage::Asking;
+use crate::{
+    stage::Asking,
+    tree::{Body, Rev, Tree, generation},
+};
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,29 +40,6 @@ pub struct Line {
     authorization: Option<String>,
     app: Option<String>,
     client: Client<HttpConnector, Full<Bytes>>,
-}
-
-/// A revision, as `3-abc`.
-pub type Rev = String;
-
-/// The revisions of a document, as far as they are known.
-#[derive(Clone, Debug, Default)]
-pub struct Tree {
-    nodes: BTreeMap<Rev, Node>,
-}
-
-#[derive(Clone, Debug)]
-struct Node {
-    parent: Option<Rev>,
-    body: Body,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Body {
-    /// An ancestor, of which only the name is known.
-    Unknown,
-    Deleted,
-    Live(Value),
 }
 
 /// An edit that a person made.
@@ -83,14 +63,6 @@ pub struct Device {
     pulled: Value,
     pub edits: Vec<Edit>,
     rng: fastrand::Rng,
-}
-
-pub fn generation(rev: &str) -> u64 {
-    rev.split_once('-').and_then(|(start, _)| start.parse().ok()).unwrap()
-}
-
-pub fn hash(rev: &str) -> &str {
-    rev.split_once('-').unwrap().1
 }
 
 impl Line {
@@ -145,97 +117,6 @@ impl Line {
     }
 }
 
-impl Tree {
-    pub fn has(&self, rev: &str) -> bool {
-        self.nodes.contains_key(rev)
-    }
-
-    pub fn revs(&self) -> impl Iterator<Item = &str> {
-        self.nodes.keys().map(String::as_str)
-    }
-
-    pub fn leaves(&self) -> BTreeSet<&str> {
-        let parents: BTreeSet<&str> = self.nodes.values().filter_map(|node| node.parent.as_deref()).collect();
-        self.revs().filter(|rev| !parents.contains(rev)).collect()
-    }
-
-    pub fn live(&self) -> BTreeSet<&str> {
-        let is_live = |rev: &&str| matches!(self.nodes[*rev].body, Body::Live(_));
-        self.leaves().into_iter().filter(is_live).collect()
-    }
-
-    /// By CouchDB's rule.
-    pub fn winner(&self) -> Option<&str> {
-        let order = |rev: &&str| {
-            let is_live = self.nodes[*rev].body != Body::Deleted;
-            (is_live, generation(rev), hash(rev).to_owned())
-        };
-        self.leaves().into_iter().max_by_key(order)
-    }
-
-    pub fn shown(&self) -> Option<&Value> {
-        match &self.nodes[self.winner()?].body {
-            Body::Live(body) => Some(body),
-            Body::Deleted | Body::Unknown => None,
-        }
-    }
-
-    /// From a revision to the first that is known.
-    pub fn path<'a>(&'a self, rev: &'a str) -> Vec<&'a str> {
-        std::iter::successors(Some(rev), |rev| self.nodes.get(*rev)?.parent.as_deref()).collect()
-    }
-
-    /// Puts in a document as it is replicated; answers whether its revision is new.
-    pub fn insert(&mut self, document: &Value) -> bool {
-        let start = document["_revisions"]["start"].as_u64().unwrap();
-        let ids = document["_revisions"]["ids"].as_array().unwrap();
-        let names = ids.iter().zip((1..=start).rev());
-        let path: Vec<Rev> = names.map(|(id, n)| format!("{n}-{}", id.as_str().unwrap())).collect();
-        let mut bare = document.clone();
-        let is_deleted = bare["_deleted"] == true;
-        let fields = bare.as_object_mut().unwrap();
-        fields.retain(|name, _| !name.starts_with('_'));
-        let body = if is_deleted { Body::Deleted } else { Body::Live(bare) };
-        self.add(&path, body)
-    }
-
-    fn add(&mut self, path: &[Rev], body: Body) -> bool {
-        for pair in path.windows(2) {
-            let parent = Some(pair[1].clone());
-            let node = self.nodes.entry(pair[0].clone()).or_insert(Node {
-                parent: None,
-                body: Body::Unknown,
-            });
-            node.parent = node.parent.take().or(parent);
-        }
-        if let Some(first) = path.last() {
-            self.nodes.entry(first.clone()).or_insert(Node {
-                parent: None,
-                body: Body::Unknown,
-            });
-        }
-        let node = self.nodes.get_mut(&path[0]).unwrap();
-        let is_new = node.body == Body::Unknown;
-        node.body = body;
-        is_new
-    }
-
-    fn document(&self, id: &str, rev: &str) -> Value {
-        let path = self.path(rev);
-        let ids: Vec<&str> = path.iter().map(|rev| hash(rev)).collect();
-        let mut document = json!({"_id": id, "_rev": rev, "_revisions": {"start": generation(rev), "ids": ids}});
-        match &self.nodes[rev].body {
-            Body::Live(body) => {
-                let fields = body.as_object().unwrap().clone();
-                document.as_object_mut().unwrap().extend(fields);
-            }
-            Body::Deleted => document["_deleted"] = json!(true),
-            Body::Unknown => unreachable!("leaves are known"),
-        }
-        document
-    }
-}
-
 impl Device {
     pub fn new(name: String, version: u64, seed: u64, proxy: &Asking) -> Self {
         Self {
@@ -267,14 +148,25 @@ impl Device {
 
     /// Writes on top of what it shows, as PouchDB does; none: it deletes.
     pub fn write(&mut self, id: &str, body: Option<Value>) {
+        let winner = self.trees.get(id).and_then(Tree::winner).map(str::to_owned);
+        self.write_on(id, winner, body);
+    }
+
+    /// Deletes whatever is in conflict with what it shows.
+    pub fn resolve(&mut self, id: &str) {
+        let Some(tree) = self.trees.get(id) else { return };
+        let mut losers = tree.live();
+        losers.remove(tree.winner().unwrap_or_default());
+        let losers: Vec<Rev> = losers.into_iter().map(str::to_owned).collect();
+        for loser in losers {
+            self.write_on(id, Some(loser), None);
+        }
+    }
+
+    fn write_on(&mut self, id: &str, parent: Option<Rev>, body: Option<Value>) {
         let tree = self.trees.entry(id.to_owned()).or_default();
-        let winner = tree.winner();
-        let parents: Vec<Rev> = winner
-            .map(|rev| tree.path(rev))
-            .into_iter()
-            .flatten()
-            .map(str::to_owned)
-            .collect();
+        let parents = parent.iter().flat_map(|rev| tree.path(rev));
+        let parents: Vec<Rev> = parents.map(str::to_owned).collect();
         let next = parents.first().map_or(0, |rev| generation(rev)) + 1;
         let rev = format!("{next}-{:032x}", self.rng.u128(..));
         let path: Vec<Rev> = std::iter::once(rev.clone()).chain(parents).collect();

@@ -1,4 +1,7 @@
 //! A proxy killed at every request that a write takes, in every way; who comes after it makes up for what it left.
+//!
+//! That is every point at which it can be killed with another outcome: what it leaves behind is what the upstream has of it, and between two
+//! requests nothing of that changes.
 
 use std::time::Duration;
 

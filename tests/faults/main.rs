@@ -16,8 +16,10 @@ mod kills;
 mod lot;
 #[path = "../support/past.rs"]
 mod past;
+mod person;
 #[path = "../support/stage.rs"]
 mod stage;
+mod tree;
 mod upstream;
 mod world;
 
