@@ -11,6 +11,8 @@ use std::{borrow::Cow, cmp::Ordering, fmt, str::FromStr, sync::Arc};
 pub struct Rev {
     generation: u64,
     hash: Arc<str>,
+    /// Whether the hash is 32 lower-case hex digits: asked for whenever two are compared.
+    is_digest: bool,
 }
 
 /// The text is no revision id.
@@ -25,8 +27,12 @@ impl Rev {
 
     /// `hash` is taken as CouchDB gives it back.
     pub fn new(generation: u64, hash: &str) -> Self {
-        let hash = as_stored(hash).as_ref().into();
-        Self { generation, hash }
+        let hash: Arc<str> = as_stored(hash).as_ref().into();
+        Self {
+            generation,
+            is_digest: is_digest(&hash),
+            hash,
+        }
     }
 
     /// The length of the path from the root, from 1.
@@ -80,7 +86,7 @@ impl Ord for Rev {
         };
         self.generation
             .cmp(&other.generation)
-            .then_with(|| match (is_digest(&self.hash), is_digest(&other.hash)) {
+            .then_with(|| match (self.is_digest, other.is_digest) {
                 (true, false) | (false, true) => bytes(&self.hash).cmp(&bytes(&other.hash)),
                 _ => self.hash.cmp(&other.hash),
             })

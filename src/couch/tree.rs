@@ -19,7 +19,6 @@ pub type NodeId = usize;
 struct Node<C> {
     rev: Rev,
     parent: Option<NodeId>,
-    children: Vec<NodeId>,
     is_inner: bool,
     content: C,
 }
@@ -84,16 +83,6 @@ impl<C: Content> RevTree<C> {
         self.nodes[node].parent
     }
 
-    /// Nodes without a parent.
-    pub fn roots(&self) -> &[NodeId] {
-        &self.roots
-    }
-
-    /// The nodes right after `node`.
-    pub fn children(&self, node: NodeId) -> &[NodeId] {
-        &self.nodes[node].children
-    }
-
     /// `node` and its ancestors, newest first.
     pub fn path(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
         std::iter::successors(Some(node), |&at| self.nodes[at].parent)
@@ -136,7 +125,6 @@ impl<C: Content> RevTree<C> {
                     self.nodes.push(Node {
                         rev: rev.clone(),
                         parent: None,
-                        children: Vec::new(),
                         is_inner: false,
                         content: content(rev),
                     });
@@ -156,20 +144,13 @@ impl<C: Content> RevTree<C> {
     }
 
     fn attach(&mut self, child: NodeId, to: NodeId) {
-        let before = self.nodes[child].parent.replace(to);
-        if before == Some(to) {
-            return;
-        }
-        let siblings = match before {
-            Some(parent) => &mut self.nodes[parent].children,
-            None => &mut self.roots,
-        };
-        // It is among the last: it has just been added.
-        if let Some(place) = siblings.iter().rposition(|&other| other == child) {
-            siblings.remove(place);
-        }
-        self.nodes[to].children.push(child);
         self.nodes[to].is_inner = true;
+        // It is among the last: it has just been added.
+        if self.nodes[child].parent.replace(to).is_none()
+            && let Some(place) = self.roots.iter().rposition(|&root| root == child)
+        {
+            self.roots.remove(place);
+        }
     }
 }
 

@@ -12,10 +12,9 @@ use crate::{couch::NodeId, lens::Lens};
 /// How many edits on a path go with a leaf: those that could not be added on top of it, all of its own, and any.
 type Shared = (usize, usize, usize);
 
-/// A walk over those nodes of the target that a new revision may stand on.
+/// A look at those nodes of the target that a new revision may stand on.
 ///
-/// A tree may have thousands of branches, and each of them is looked for a place: a branch that does not fit is left at its first
-/// node.
+/// A tree may have thousands of branches, for each of which a place is looked for: what cannot fit is not even looked at.
 struct Search<'a> {
     work: &'a Work<'a>,
     lens: &'a Lens,
@@ -28,7 +27,12 @@ struct Search<'a> {
 impl Work<'_> {
     /// The node of the target that has most of the leaf's edits, then of any, and on whose path every edit has been seen by the
     /// inputs, or can never be. A leaf is a fast-forward; an inner node, or none, is a conflict.
-    pub(super) fn parent(&self, lens: &Lens, target: usize, inputs: &Inputs) -> Option<NodeId> {
+    pub(super) fn parent(&mut self, lens: &Lens, target: usize, inputs: &Inputs) -> Option<NodeId> {
+        let candidates = if self.is_cut(target) {
+            self.entity.members[target].tree.nodes().collect()
+        } else {
+            self.candidates(lens, target, inputs)
+        };
         let search = Search {
             work: self,
             lens,
@@ -37,23 +41,40 @@ impl Work<'_> {
             is_cut: self.is_cut(target),
             shared: HashMap::new(),
         };
-        search.best()
+        search.best(candidates)
+    }
+
+    /// Nodes with an edit that the inputs have seen, and those with one of which they need not tell.
+    fn candidates(&mut self, lens: &Lens, target: usize, inputs: &Inputs) -> Vec<NodeId> {
+        let members = &self.entity.members;
+        let told = inputs.ends.iter().map(|(place, ..)| *place);
+        let mut told: Vec<usize> = told.filter(|&place| !lens.is_optional(members[place].class)).collect();
+        told.sort_unstable();
+        let belongs = |edit| {
+            told.iter()
+                .any(|&place| self.origins.belongs(edit, members[place].class))
+        };
+        let target_at = &members[target];
+        let (looked_at, free) = self.untold.entry((target, told.clone())).or_default();
+        let new = *looked_at..target_at.tree.len();
+        *looked_at = new.end;
+        free.extend(new.filter(|&node| !belongs(target_at.at(node).edit)));
+        let seen = inputs.ends.iter().flat_map(|(_, _, path)| path);
+        let mut candidates = free.clone();
+        candidates.extend(seen.flat_map(|edit| target_at.places(*edit)));
+        candidates
     }
 }
 
 impl Search<'_> {
-    fn best(mut self) -> Option<NodeId> {
+    fn best(mut self, mut candidates: Vec<NodeId>) -> Option<NodeId> {
         let tree = &self.target.tree;
-        let mut next: Vec<NodeId> = tree.roots().to_vec();
-        if self.is_cut {
-            // An edit that both sides have vouches for what stands before it.
-            let paths = self.inputs.ends.iter().flat_map(|(_, _, path)| path);
-            next.extend(paths.flat_map(|edit| self.target.places(*edit)));
-        }
+        // Parents before their children.
+        candidates.sort_unstable_by_key(|&node| tree.rev(node).generation());
         let mut fitting = HashSet::new();
-        while let Some(node) = next.pop() {
-            if self.fits(node, &fitting) && fitting.insert(node) {
-                next.extend_from_slice(tree.children(node));
+        for node in candidates {
+            if self.fits(node, &fitting) {
+                fitting.insert(node);
             }
         }
         fitting

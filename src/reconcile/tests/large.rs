@@ -127,7 +127,6 @@ fn timing() {
         (1000, 50, 1),
         (2, 1000, 1),
         (2, 10_000, 1),
-        (1, 10_000, 0),
     ] {
         let app = App::new(Kind::Split);
         let mut entity = branched(&app, revs, branches, fork);
