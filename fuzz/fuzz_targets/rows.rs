@@ -51,8 +51,20 @@ fn whatever(framing: Framing, choices: &mut Choices, text: &[u8]) {
         Err(_) => assert!(in_pieces.starts_with(&passed)),
     }
     let (passed, end) = sift(framing, None, &[text], |_| true);
-    if let Ok(end) = end {
-        assert_eq!([passed, end.unwrap_or_default()].concat(), text, "all of it passes");
+    // What separates rows is written anew where it is missing, or stands before the first.
+    let rows = |text: &[u8]| -> Vec<u8> {
+        let between = |byte: &u8| *byte == b',' || byte.is_ascii_whitespace();
+        text.iter().copied().filter(|byte| !between(byte)).collect()
+    };
+    if end.is_ok() {
+        let (rows, passed) = (rows(text), rows(&all(&passed, &end)));
+        let rest = rows.strip_prefix(&*passed);
+        // Nobody is told of an event that has only begun.
+        let begun = if framing == Framing::Events { "data:" } else { "" };
+        assert!(
+            rest.is_some_and(|rest| begun.as_bytes().starts_with(rest)),
+            "all of it passes"
+        );
     }
 }
 
