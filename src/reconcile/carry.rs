@@ -130,6 +130,10 @@ impl Work<'_> {
             }
             Ok(Carried::Nothing | Carried::Tombstone) => None,
             Ok(Carried::NotReady) => {
+                let source = inputs.bodies.first().cloned().flatten();
+                if source.is_some_and(|source| self.create_referred(crossing.lens, target, &source)) {
+                    return true;
+                }
                 self.outcome.is_waiting = true;
                 return false;
             }

@@ -17,7 +17,7 @@ use super::{
     revision::{self, EditId, Kind},
 };
 use crate::{
-    couch::{Document, Fields, NodeId, Rev},
+    couch::{Content, Document, Fields, NodeId, Rev},
     lens::{Lens, Made, Others, Put, PutError, Shared, share::Embedded},
     schema::{ClassId, Direction},
 };
@@ -280,11 +280,7 @@ impl Work<'_> {
         if !self.has_same(member, leaf, other, companion) {
             return false;
         }
-        // What was to be created with a reference may have been lost on the way.
-        let is_missing =
-            |embedded: &Embedded| matches!(self.shared(embedded.class, &embedded.key), Some((_, Shared::Missing)));
-        let embedded = lens.embedded(&old.fields).unwrap_or_default();
-        if embedded.iter().any(is_missing) && self.create_embedded(lens, &old.fields, &refers, None) == Ok(true) {
+        if self.create_referred(lens, place, &refers) {
             return true;
         }
         let put = Put {
@@ -311,6 +307,9 @@ impl Work<'_> {
         if let Err(violation) = self.fits(target, &shown) {
             return self.refuse(place, violation.into());
         }
+        if self.is_aligned(lens, place, from, leaf) {
+            return false;
+        }
         let member = &self.entity.members[place];
         let refers = self.entity.members[from].tree.rev(companion);
         let revs: Vec<&Rev> = std::iter::once(refers).chain(&looked_at).collect();
@@ -322,6 +321,61 @@ impl Work<'_> {
         let mut path: Vec<Rev> = member.revs(leaf);
         path.insert(0, revision::derived(&member.id, edit, path.first(), &[], Kind::Local));
         self.emit(place, path, Some(Arc::new(shown)))
+    }
+
+    /// Creates what is referred to, where what was to be created with the reference has been lost on the way. Where fields of two sides of a
+    /// conflict are merged, the side that embeds it may have ended.
+    pub(super) fn create_referred(&mut self, lens: &Lens, place: usize, refers: &Document) -> bool {
+        let is_missing =
+            |(class, key): &(ClassId, String)| matches!(self.shared(*class, key), Some((_, Shared::Missing)));
+        let missing: Vec<(ClassId, String)> = referred(lens, &refers.fields).into_iter().filter(is_missing).collect();
+        if missing.is_empty() {
+            return false;
+        }
+        let member = &self.entity.members[place];
+        let last = |leaf| member.tree.path(leaf).find(|&node| !member.at(node).is_tombstone());
+        let last: Vec<NodeId> = member.tree.leaves().filter_map(last).collect();
+        for node in last {
+            match &self.entity.members[place].at(node).body {
+                Body::Unread => self.want(place, node),
+                Body::Live(document) => {
+                    let embedded = lens.embedded(&document.clone().fields).unwrap_or_default();
+                    let meant = |embedded: &Embedded| {
+                        missing
+                            .iter()
+                            .any(|(class, key)| (*class, key) == (embedded.class, &embedded.key))
+                    };
+                    if let Some(embedded) = embedded.into_iter().find(meant) {
+                        return self.create(&embedded) == Ok(true);
+                    }
+                }
+                Body::Missing | Body::Tombstone => {}
+            }
+        }
+        false
+    }
+
+    /// A leaf has been made to show what the winner of its source says, among the shared documents of today. Where clients write the same revision
+    /// twice, that may be another leaf than the one that goes with it: following that would go back and forth.
+    fn is_aligned(&self, lens: &Lens, place: usize, from: usize, leaf: NodeId) -> bool {
+        let (member, source) = (&self.entity.members[place], &self.entity.members[from]);
+        let Some((winner, shown)) = source.tree.winner().and_then(|n| Some((n, source.at(n).body.live()?))) else {
+            return false;
+        };
+        let old = member.at(leaf).body.live();
+        let put = Put {
+            to: Direction::Down,
+            target: member.class,
+            key: &self.entity.key,
+            sources: &[Some(&shown.fields)],
+            old: old.map(|old| &old.fields),
+        };
+        let Ok((_, looked_at)) = self.made(lens, &put, old.map(|old| &**old), None) else {
+            return false;
+        };
+        let revs: Vec<&Rev> = std::iter::once(source.tree.rev(winner)).chain(&looked_at).collect();
+        let mut reasons = ["agree", "join"].into_iter();
+        reasons.any(|reason| EditId::made(reason, &member.id, &revs) == member.at(leaf).edit)
     }
 
     /// Two leaves have the same edits, as far as they belong into both documents.

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use chesterfield::{
     config::{Config, Given, Overrides, Schemas},
-    fanout::{FanOut, Retrying},
+    fanout::{FanOut, Retrying, Which},
     follower::{self, Follower},
     parked::{Parked, Pauses},
     proxy::{
@@ -32,7 +32,10 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde_json::Value;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    task::{AbortHandle, JoinHandle},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Far longer than anything here takes: a test that waits this long has failed.
@@ -317,6 +320,24 @@ impl Stage {
         self.ended().await;
         self.direct().ask("DELETE", "", "").await;
         self.direct.end().await;
+    }
+
+    /// What breaks off a migrating proxy's connections, as the end of its process does. What it has under way goes on, unless its upstream
+    /// is cut off first. Then it is to be [buried](Self::bury).
+    pub fn process(&self, proxy: &Asking) -> AbortHandle {
+        let server = self.servers.iter().find(|server| server.url == proxy.url);
+        server.unwrap().served.abort_handle()
+    }
+
+    /// Forgets a migrating proxy that has been cut off.
+    pub fn bury(&mut self, proxy: &Asking) {
+        self.servers.retain(|server| server.url != proxy.url);
+    }
+
+    /// Tries again whatever of the database is parked.
+    pub async fn retry(&self) {
+        let all = Which::All(Some(self.db.clone()));
+        self.fan_out().retry(&all, &mut |_, _| ()).await.unwrap();
     }
 
     /// Ends the migrating proxies, and with them every fan-out.

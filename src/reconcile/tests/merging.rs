@@ -128,7 +128,8 @@ proptest! {
     /// The same while they go on writing, proxies race with stale reads, and masters of which one may not merge replicate now and then.
     ///
     /// Where a lens makes one document of several, what it makes of an edit may hold another that its author did not know, so that both
-    /// seem to change one field: then the conflict stays, and everything is told in it.
+    /// seem to change one field: then the conflict stays, and everything is told in it. So it is seen, once in some thousand histories, of a part
+    /// that need not exist.
     #[test]
     fn whatever_arrives_when(
         kind in kinds(), versions in versions(), acts in acts(14), is_alone in any::<bool>(), swapped in any::<bool>()
@@ -162,7 +163,7 @@ proptest! {
         world.settle();
         world.assert_masters_agree()?;
         world.assert_nothing_lost()?;
-        if matches!(kind, Kind::Merge | Kind::MergeOptional) && !world.conflicts(0).is_empty() {
+        if kind != Kind::Split && !world.conflicts(0).is_empty() {
             world.assert_told(topics, &written)?;
         } else {
             world.assert_merged(topics, &written)?;

@@ -82,27 +82,58 @@ fn what_is_joined_has_to_fit_its_class() {
     assert_eq!(db.shown(&contact).unwrap()["street"], "c", "{db:#?}");
 }
 
+fn comes_to_rest(
+    kind: Kind,
+    branches: Vec<Branch>,
+    shared: bool,
+    torn: &[bool],
+    merging: bool,
+) -> Result<(), TestCaseError> {
+    let app = App::new(kind);
+    let app = if merging { app.merging_fields() } else { app };
+    let mut db = Db::default();
+    for (n, (id, generation, hashes, deleted)) in branches.into_iter().enumerate() {
+        let path: Vec<Rev> = (1..=generation)
+            .rev()
+            .zip(hashes)
+            .map(|(g, hash)| rev(g, hash, id, shared))
+            .collect();
+        let body = json!({"title": n, "name": n, "isDone": n % 2 == 0, "status": "done", "street": n, "group": n});
+        db.write(&app.ids[id], &path, (!deleted).then(|| body.to_string()));
+        let writes = db.missing(&app).writes;
+        if torn[n % torn.len()] {
+            db.land(&writes);
+        }
+    }
+    for _ in 0..6 {
+        if !db.reconcile(&app) {
+            return Ok(());
+        }
+    }
+    let writes: Vec<String> = db
+        .missing(&app)
+        .writes
+        .iter()
+        .map(|w| format!("{} {:?} {:?}", w.id, w.path, w.body.is_some()))
+        .collect();
+    prop_assert!(writes.is_empty(), "does not come to rest: {writes:#?} in {db:#?}");
+    Ok(())
+}
+
+/// What embeds no group that has a name stays by itself, whatever else is in conflict with it.
+#[test]
+fn what_names_no_shared_document_comes_to_rest() {
+    let branches = vec![
+        (0, 1, vec![6], false),
+        (2, 4, vec![6, 0], false),
+        (2, 2, vec![0, 6], false),
+    ];
+    comes_to_rest(Kind::Share, branches, false, &[true, false, false], false).unwrap();
+}
+
 proptest! {
     #[test]
     fn whatever_is_read_comes_to_rest(kind in kinds(), branches in branches(), shared in any::<bool>(), torn in vec(any::<bool>(), 12), merging in any::<bool>()) {
-        let app = App::new(kind);
-        let app = if merging { app.merging_fields() } else { app };
-        let mut db = Db::default();
-        for (n, (id, generation, hashes, deleted)) in branches.into_iter().enumerate() {
-            let path: Vec<Rev> = (1..=generation).rev().zip(hashes).map(|(g, hash)| rev(g, hash, id, shared)).collect();
-            let body = json!({"title": n, "name": n, "isDone": n % 2 == 0, "status": "done", "street": n, "group": n});
-            db.write(&app.ids[id], &path, (!deleted).then(|| body.to_string()));
-            let writes = db.missing(&app).writes;
-            if torn[n % 12] {
-                db.land(&writes);
-            }
-        }
-        for _ in 0..6 {
-            if !db.reconcile(&app) {
-                return Ok(());
-            }
-        }
-        let writes: Vec<String> = db.missing(&app).writes.iter().map(|w| format!("{} {:?} {:?}", w.id, w.path, w.body.is_some())).collect();
-        prop_assert!(writes.is_empty(), "does not come to rest: {writes:#?} in {db:#?}");
+        comes_to_rest(kind, branches, shared, &torn, merging)?;
     }
 }
