@@ -344,7 +344,8 @@ async fn what_is_pulled_is_what_the_version_may_see() {
     let visible = |id: &String| !id.starts_with("todo-item:") || id.ends_with(":v:3");
     let offered: BTreeMap<_, _> = offered.into_iter().filter(|(id, _)| visible(id)).collect();
     assert_eq!(offered, pulled);
-    assert_eq!((session.rows, session.alone), (pulled.len(), 1));
+    // The new todo, and what was carried with attachments: the edited one, and one side of the conflict.
+    assert_eq!((session.rows, session.alone), (pulled.len(), 3));
     assert_eq!(pulled["todo-item:conf:v:3"].len(), 2);
     target.end().await;
     stage.end().await;
