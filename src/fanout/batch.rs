@@ -94,12 +94,9 @@ impl FanOut {
         &self,
         db: &str,
         keys: &[EntityKey],
-        mut failed: impl FnMut(&EntityKey, &Error),
+        failed: impl FnMut(&EntityKey, &Error),
     ) -> Result<Report, Error> {
-        let mut done = self.pass(db, keys, &mut failed).await?;
-        done.echo += Echo::of(self, keys);
-        done.report += self.follow(db, done.echo, failed).await?;
-        Ok(done.report)
+        self.look(db, keys, Echo::of(self, keys), failed).await
     }
 
     /// Brings entities in step, as part of all those of a database: whoever embeds what was written before has its own turn.
@@ -107,9 +104,21 @@ impl FanOut {
         &self,
         db: &str,
         keys: &[EntityKey],
+        failed: impl FnMut(&EntityKey, &Error),
+    ) -> Result<Report, Error> {
+        self.look(db, keys, Echo::default(), failed).await
+    }
+
+    /// Brings entities in step, and then whoever has to follow: those of `echo`, and of what is written on the way.
+    async fn look(
+        &self,
+        db: &str,
+        keys: &[EntityKey],
+        echo: Echo,
         mut failed: impl FnMut(&EntityKey, &Error),
     ) -> Result<Report, Error> {
         let mut done = self.pass(db, keys, &mut failed).await?;
+        done.echo += echo;
         done.report += self.follow(db, done.echo, failed).await?;
         Ok(done.report)
     }

@@ -8,8 +8,8 @@ use std::{
 
 use http::StatusCode;
 use jiff::Timestamp;
-use tokio::{task::JoinHandle, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{EntityKey, Error, FanOut, stuck::Sorted};
 use crate::parked::{Entry, Gone, Parked, Stuck};
@@ -51,7 +51,7 @@ pub enum Became {
 /// The task that tries parked entities again, as long as this lives.
 pub struct Retrying {
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Retrying {
@@ -60,10 +60,10 @@ impl Retrying {
         let parked = fan_out.parked()?.clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let task = tokio::spawn(async move {
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
             // Whatever is cut off was claimed for a short time only.
             stopped.run_until_cancelled(retry_for_ever(&fan_out, &parked)).await;
-        });
+        }));
         Some(Self { stop, task })
     }
 
