@@ -10,15 +10,13 @@ use super::{
 };
 use crate::{
     fanout::{FanOut, Survey},
+    parked,
     schema::Fingerprints,
     upstream::{
         Upstream,
-        account::{Ask, DATABASE, encoded, path},
+        account::{Ask, encoded, path},
     },
 };
-
-/// Parked entities in one page.
-const PAGE: usize = 1000;
 
 /// How a database stands.
 #[derive(Clone, Debug, Serialize)]
@@ -56,16 +54,6 @@ struct Pending {
     pending: u64,
 }
 
-#[derive(Deserialize)]
-struct Listed {
-    rows: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    id: String,
-}
-
 impl Status {
     /// Asks the upstream. With `is_thorough` every entity is read and counted, a page at a time.
     pub async fn read(
@@ -89,7 +77,7 @@ impl Status {
         };
         Ok(Self {
             unread: unread(upstream, database, since).await?,
-            parked: parked(upstream, database).await?,
+            parked: parked::count(upstream, database).await?,
             database: database.to_owned(),
             followed: checkpoint.is_some(),
             backfill: walk.filter(|walk| walk.classes == affected).map(Made::of),
@@ -113,26 +101,6 @@ async fn unread(upstream: &Upstream, db: &str, since: &str) -> Result<u64, Error
     let ask = Ask::new(Method::GET, "_changes", path([db, "_changes"]) + &query);
     let end: Pending = ask.send(upstream).await?.expect(&[StatusCode::OK])?.json()?;
     Ok(end.pending)
-}
-
-async fn parked(upstream: &Upstream, db: &str) -> Result<u64, Error> {
-    let (mut start, end) = (format!("parked:{db}:"), format!("parked:{db};"));
-    let mut count = 0;
-    loop {
-        let json = |id: &str| encoded(&serde_json::Value::from(id).to_string());
-        let query = format!("?limit={PAGE}&start_key={}&end_key={}", json(&start), json(&end));
-        let ask = Ask::new(Method::GET, "_all_docs", path([DATABASE, "_all_docs"]) + &query);
-        let reply = ask.send(upstream).await?;
-        if reply.status == StatusCode::NOT_FOUND {
-            return Ok(count);
-        }
-        let page: Listed = reply.expect(&[StatusCode::OK])?.json()?;
-        count += page.rows.len() as u64;
-        match page.rows.last() {
-            Some(last) if page.rows.len() >= PAGE => start = format!("{}\0", last.id),
-            _ => return Ok(count),
-        }
-    }
 }
 
 /// Counts every entity that has a live document once: on the page with the first of them.

@@ -48,6 +48,11 @@ pub enum Gone {
     Needless,
 }
 
+/// How many entities of a database are parked.
+pub async fn count(upstream: &Upstream, db: &str) -> Result<u64, Error> {
+    store::count(upstream, &entry::range(Some(db))).await
+}
+
 /// The parked entities of one upstream; clones share what they know.
 #[derive(Clone)]
 pub struct Parked(Arc<Shared>);

@@ -15,6 +15,9 @@ use crate::upstream::{
 /// Entities that are read at once.
 const PAGE: usize = 200;
 
+/// Entities in one page where they are only counted.
+const COUNTED: usize = 1000;
+
 /// The most that is read of them.
 const LIMIT: usize = 16 << 20;
 
@@ -150,15 +153,34 @@ pub async fn page(upstream: &Upstream, (first, behind): &(String, String), after
     Ok(Page { entries, after: last })
 }
 
-/// Answers the last id, too, if there are as many as were asked for.
-async fn list(upstream: &Upstream, question: &serde_json::Value) -> Result<(Vec<Entry>, Option<String>), Error> {
+/// How many are parked from the first id of a range up to its second, without it.
+pub async fn count(upstream: &Upstream, (first, behind): &(String, String)) -> Result<u64, Error> {
+    let (mut start, mut count) = (first.clone(), 0);
+    loop {
+        let question = json!({"start_key": start, "end_key": behind, "inclusive_end": false, "limit": COUNTED});
+        let rows = rows(upstream, &question).await?;
+        count += rows.len() as u64;
+        match rows.last().and_then(|row| row.id.as_ref()) {
+            Some(last) if rows.len() == COUNTED => start = format!("{last}\0"),
+            _ => return Ok(count),
+        }
+    }
+}
+
+/// None if there is no such database.
+async fn rows(upstream: &Upstream, question: &serde_json::Value) -> Result<Vec<ListedRow>, Error> {
     let ask = Ask::new(Method::POST, "chesterfield/_all_docs", path([DATABASE, "_all_docs"]));
     let reply = ask.with(question.to_string()).limit(LIMIT).send(upstream).await?;
     if reply.status == StatusCode::NOT_FOUND {
-        return Ok((Vec::new(), None));
+        return Ok(Vec::new());
     }
-    let reply = reply.expect(&[StatusCode::OK])?;
-    let Listed { rows } = reply.json()?;
+    let Listed { rows } = reply.expect(&[StatusCode::OK])?.json()?;
+    Ok(rows)
+}
+
+/// Answers the last id, too, if there are as many as were asked for.
+async fn list(upstream: &Upstream, question: &serde_json::Value) -> Result<(Vec<Entry>, Option<String>), Error> {
+    let rows = rows(upstream, question).await?;
     let last = rows
         .last()
         .filter(|_| rows.len() == PAGE)

@@ -14,8 +14,8 @@ use std::{
     time::Duration,
 };
 
-use chesterfield::parked::Pauses;
-use http::StatusCode;
+use chesterfield::{parked::Pauses, upstream::Body};
+use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
 use lot::{Lot, SHORT, is_own_write, mended, person, refusing, says, scripts};
 use serde_json::{Value, json};
@@ -251,6 +251,14 @@ async fn an_upstream_that_is_not_well_parks_nothing() {
     lot.end(stage).await;
 }
 
+/// As CouchDB answers an account that makes a database.
+fn no_admin() -> Response<Body> {
+    says(
+        401,
+        r#"{"error":"unauthorized","reason":"You are not a server admin."}"#,
+    )
+}
+
 #[tokio::test]
 async fn an_account_that_may_not_park_fails_no_write() {
     let name = Lot::name();
@@ -259,10 +267,7 @@ async fn an_account_that_may_not_park_fails_no_write() {
         let is_refused = request.uri().path() == path && request.method() == "PUT";
         async move {
             if is_refused {
-                return Ok(says(
-                    401,
-                    r#"{"error":"unauthorized","reason":"You are not a server admin."}"#,
-                ));
+                return Ok(no_admin());
             }
             inner.call(request).await
         }
@@ -350,10 +355,7 @@ async fn who_follows_parks_and_passes_nothing_that_cannot_be_parked() {
         }
         async move {
             if is_refused {
-                return Ok(says(
-                    401,
-                    r#"{"error":"unauthorized","reason":"You are not a server admin."}"#,
-                ));
+                return Ok(no_admin());
             }
             inner.call(request).await
         }
