@@ -204,10 +204,10 @@ impl Work<'_> {
             return Some(path[newest]);
         };
         let last = oldest + 1 + path[oldest + 1..].iter().position(is_seen)?;
-        // What settling showed is what the author saw.
+        // What settling showed is what the author saw; nobody writes on top of what it ended.
         let mut below = path[oldest + 1..last].iter().copied();
-        let stands = |at: &NodeId| !matches!(member.at(*at).body, Body::Missing);
-        below.find(stands).or(Some(path[last]))
+        let is_shown = |at: &NodeId| matches!(member.at(*at).body, Body::Live(_) | Body::Unread);
+        below.find(is_shown).or(Some(path[last]))
     }
 
     /// Tells for each derived revision where the bytes are that its document does not have.

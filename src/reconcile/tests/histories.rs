@@ -527,10 +527,14 @@ proptest! {
         whole.land(&writes);
         prop_assert!(whole.missing(world.proxy(0)).writes.is_empty(), "not idempotent: {whole:#?}");
         let mut torn = world.servers[0].clone();
-        // A batch may arrive in part, but what it holds of one document arrives at once.
-        for (id, n) in world.app.all().into_iter().zip(order) {
-            if n % 3 > 0 {
-                torn.land(&writes.iter().filter(|write| write.id == id).cloned().collect::<Vec<_>>());
+        // A batch may arrive in part, but what it holds of one document arrives at once, and after what it refers to.
+        let (referred_to, rest): (Vec<Write>, Vec<Write>) = writes.into_iter().partition(|write| write.is_referred_to);
+        if referred_to.is_empty() || order[0] % 4 > 0 {
+            torn.land(&referred_to);
+            for (id, n) in world.app.all().into_iter().zip(order.into_iter().cycle()) {
+                if n % 3 > 0 {
+                    torn.land(&rest.iter().filter(|write| write.id == id).cloned().collect::<Vec<_>>());
+                }
             }
         }
         torn.reconcile(world.proxy(0));
