@@ -16,7 +16,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::{
     Answer, Call, Fault, Inner, Limits,
     answer::Wrong,
-    bridge::{Bridge, Given, Held, Tools},
+    bridge::{Bridge, Given, Tools},
+    held::Held,
 };
 use crate::schema::Direction;
 
@@ -56,6 +57,8 @@ thread_local! {
 struct Realm {
     compiled: HashMap<u64, Persistent<Function<'static>>>,
     tools: Tools<Persistent<Function<'static>>>,
+    /// Ties modules together.
+    link: Persistent<Function<'static>>,
     context: Context,
     runtime: Runtime,
     watch: Rc<Watch>,
@@ -152,10 +155,11 @@ impl Realm {
         runtime.set_gc_threshold(GARBAGE);
         let context = Context::custom::<Intrinsics>(&runtime)?;
         let held = Rc::new(RefCell::new(Held::default()));
-        let tools = context.with(|ctx| {
+        let (tools, link) = context.with(|ctx| {
             let realm: Function = ctx.eval_with_options(REALM, options(REALM_FILE))?;
             let tools: Object = realm.call((Bridge::filler(&ctx, held.clone())?,))?;
-            Tools::save(&ctx, &tools)
+            let link = Persistent::save(&ctx, tools.get::<_, Function>("link")?);
+            rquickjs::Result::Ok((Tools::save(&ctx, &tools)?, link))
         })?;
         let watch = Rc::new(Watch::default());
         let asked = watch.clone();
@@ -163,6 +167,7 @@ impl Realm {
         Ok(Self {
             compiled: HashMap::new(),
             tools,
+            link,
             context,
             runtime,
             watch,
@@ -222,6 +227,7 @@ impl Realm {
         let Self {
             compiled,
             tools,
+            link,
             context,
             watch,
             held,
@@ -232,7 +238,7 @@ impl Realm {
                 let function = match compiled.get(&script.id) {
                     Some(function) => function.clone().restore(&ctx)?,
                     None => {
-                        let function = compile(&ctx, script, tools)?;
+                        let function = compile(&ctx, script, link)?;
                         if compiled.len() >= SCRIPTS {
                             compiled.clear();
                         }
@@ -240,9 +246,15 @@ impl Realm {
                         function
                     }
                 };
-                let bridge = Bridge::new(&ctx, tools, held, watch, memory);
+                held.borrow_mut().begin(memory);
+                let bridge = Bridge {
+                    ctx: &ctx,
+                    held,
+                    watch,
+                    tools,
+                };
                 let ran = run(&ctx, &function, &bridge);
-                bridge.forget()?;
+                held.borrow_mut().forget();
                 ran
             })();
             match ran.catch(&ctx) {
@@ -267,7 +279,7 @@ fn options(file: &str) -> EvalOptions {
 fn compile<'js>(
     ctx: &Ctx<'js>,
     script: &Inner,
-    tools: &Tools<Persistent<Function<'static>>>,
+    link: &Persistent<Function<'static>>,
 ) -> rquickjs::Result<Function<'js>> {
     let functions = Array::new(ctx.clone())?;
     let imports = Array::new(ctx.clone())?;
@@ -276,7 +288,7 @@ fn compile<'js>(
         functions.set(n, function)?;
         imports.set(n, module.imports.clone())?;
     }
-    tools.link.clone().restore(ctx)?.call((functions, imports))
+    link.clone().restore(ctx)?.call((functions, imports))
 }
 
 /// An error of the engine in our words.

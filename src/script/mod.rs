@@ -11,9 +11,11 @@ mod answer;
 mod bridge;
 mod engine;
 mod fault;
+mod held;
 pub mod link;
 pub mod module;
 pub mod place;
+mod reader;
 
 use std::{
     sync::{

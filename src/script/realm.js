@@ -2,7 +2,7 @@
 // Answers the tools of the bridge. `fill` reads a value that was not needed before into an empty object or array.
 (function (fill) {
   'use strict';
-  const { ownKeys, getPrototypeOf, setPrototypeOf, getOwnPropertyDescriptor, defineProperty, deleteProperty, preventExtensions, apply,
+  const { ownKeys, getPrototypeOf, setPrototypeOf, getOwnPropertyDescriptor, defineProperty, deleteProperty, apply,
     construct } =
     Reflect;
   const { freeze } = Object;
@@ -116,7 +116,6 @@
 
   // Values of documents are read when they are looked at; one that is not is written back as it stood.
   const readOnly = () => refuse('documents are read-only: make a new object, as in `{ ...document, field: value }`');
-  const origins = new Map();
   const open = freeze({
     __proto__: null,
     set: readOnly,
@@ -127,7 +126,7 @@
   });
   const opening = (what) =>
     function (target, ...given) {
-      fill(this.n, target, make, BigInt);
+      fill(this.n, target, make, cover, close, BigInt);
       setPrototypeOf(this, open);
       return what(target, ...given);
     };
@@ -138,21 +137,11 @@
     ownKeys: opening(ownKeys),
     getOwnPropertyDescriptor: opening(getOwnPropertyDescriptor),
   });
-  const make = (n, isArray) => {
-    const value = new NativeProxy(isArray ? [] : {}, { __proto__: closed, n });
-    origins.set(value, n);
-    return value;
-  };
-  const origin = (value) => origins.get(value);
-  const forget = () => origins.clear();
+  const make = (n, isArray) => new NativeProxy(isArray ? [] : {}, { __proto__: closed, n });
+  const cover = (array) => new NativeProxy(array, open);
+  const close = Object.preventExtensions;
 
-  // Their members are as they were given already.
-  const close = (documents) => {
-    for (const name of ownKeys(documents)) preventExtensions(documents[name]);
-  };
   const link = (functions, imports) => (way, docs, existing, key) => {
-    close(docs);
-    close(existing);
     const modules = [];
     for (let n = 0; n < functions.length; n++) {
       const from = imports[n];
@@ -189,5 +178,5 @@
   hidden.map((value) => value && getPrototypeOf(value)).forEach(freezeAll);
   makers.map(getPrototypeOf).forEach(freezeAll);
   freezeAll(globalThis);
-  return { make, origin, forget, link, text: String, bigint: BigInt };
+  return { make, cover, close, link, bigint: BigInt };
 });
