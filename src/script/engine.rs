@@ -288,7 +288,8 @@ fn compile<'js>(
         functions.set(n, function)?;
         imports.set(n, module.imports.clone())?;
     }
-    link.clone().restore(ctx)?.call((functions, imports))
+    let are_still = script.modules.iter().all(|module| module.is_still);
+    link.clone().restore(ctx)?.call((functions, imports, are_still))
 }
 
 /// An error of the engine in our words.

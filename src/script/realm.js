@@ -5,7 +5,7 @@
   const { ownKeys, getPrototypeOf, setPrototypeOf, getOwnPropertyDescriptor, defineProperty, deleteProperty, apply,
     construct } =
     Reflect;
-  const { freeze } = Object;
+  const { freeze, isFrozen } = Object;
   const NativeProxy = Proxy;
 
   const hide = (object, name, value) =>
@@ -51,6 +51,9 @@
   });
   hide(dates, 'toString', dates.toUTCString);
   hide(globalThis, 'Date', UtcDate);
+
+  // It would change even a pattern that is frozen.
+  deleteProperty(RegExp.prototype, 'compile');
 
   // Code is what stands in the files.
   const noCode = 'scripts make no code of text: write it into the file';
@@ -141,21 +144,37 @@
   const cover = (array) => new NativeProxy(array, open);
   const close = Object.preventExtensions;
 
-  const link = (functions, imports) => (way, docs, existing, key) => {
+  // A function answers its module's exports. Its `this` is nothing, as in a module.
+  const run = (functions, imports, keep) => {
     const modules = [];
     for (let n = 0; n < functions.length; n++) {
-      const from = imports[n];
-      modules[n] = from.length === 0 ? functions[n]() : functions[n](...from.map((m) => modules[m]));
+      const module = functions[n];
+      modules[n] = module(...imports[n].map((m) => modules[m]), keep);
     }
-    const last = modules[modules.length - 1];
-    if (way === undefined) return typeof last.up === 'function' && typeof last.down === 'function';
-    return way === 'up' ? last.up(docs, existing, { key }) : last.down(docs, existing, { key });
+    return modules[modules.length - 1];
+  };
+  const leave = () => {};
+  const keep = (...values) => values.forEach(freezeAll);
+  const call = ({ up, down }, way, docs, existing, key) => {
+    if (way === undefined) return typeof up === 'function' && typeof down === 'function';
+    return way === 'up' ? up(docs, existing, { key }) : down(docs, existing, { key });
+  };
+  const link = (functions, imports, areStill) => {
+    if (!areStill) return (way, docs, existing, key) => call(run(functions, imports, leave), way, docs, existing, key);
+    const kept = run(functions, imports, keep);
+    return (way, docs, existing, key) => {
+      try {
+        return call(kept, way, docs, existing, key);
+      } catch (error) {
+        // A script may change what is its own while it runs: `up.calls = 1`.
+        if (!(error instanceof TypeError)) throw error;
+        return call(run(functions, imports, leave), way, docs, existing, key);
+      }
+    };
   };
 
-  const seen = new Set();
   const freezeAll = (value) => {
-    if ((typeof value !== 'object' && typeof value !== 'function') || value === null || seen.has(value)) return;
-    seen.add(value);
+    if ((typeof value !== 'object' && typeof value !== 'function') || value === null || isFrozen(value)) return;
     freeze(value);
     freezeAll(getPrototypeOf(value));
     for (const name of ownKeys(value)) {
