@@ -1,6 +1,6 @@
 //! What a script answers, read back into fields.
 
-use std::fmt::Write;
+use std::{fmt::Write, rc::Rc};
 
 use rquickjs::{Array, Atom, Coerced, Filter, Object, Type, Value, atom::PredefinedAtom};
 use serde_json::value::RawValue;
@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 use super::{
     Answer,
     bridge::{Bridge, Given, number},
+    layout::Of,
 };
 use crate::couch::Fields;
 
@@ -116,14 +117,10 @@ impl<'js> Writer<'js, '_, '_, '_> {
         let Some(object) = plain(document) else {
             return wrong(format!("{} instead of an object", kind(document)));
         };
-        let members = object.own_props::<Atom, Value>(Filter::new().string().enum_only());
+        let members = self.members(object)?;
         let mut fields: Vec<(SmolStr, Box<RawValue>)> = Vec::with_capacity(members.len());
-        for member in members {
-            let (atom, value) = member?;
-            let name: SmolStr = match self.given.name(&atom) {
-                Some(name) => name.into(),
-                None => text(&atom)?.into(),
-            };
+        for (atom, name) in members {
+            let value: Value = object.get(atom.clone())?;
             if name.starts_with('_') {
                 return wrong(format!(
                     "a member `{name}`: what begins with an underscore is not a script's to say"
@@ -138,9 +135,23 @@ impl<'js> Writer<'js, '_, '_, '_> {
             };
             let value = value.map_err(|error| within(error, &name))?;
             self.length += value.get().len();
-            fields.push((name, value));
+            fields.push(((&*name).into(), value));
         }
         Ok(fields.into_iter().collect())
+    }
+
+    /// The members of an object that a script has made: it will make more like it.
+    fn members(&self, object: &Object<'js>) -> Taken<Vec<(Atom<'js>, Rc<str>)>> {
+        let atoms = object.own_keys::<Atom>(Filter::new().string().enum_only());
+        let mut members = Vec::with_capacity(atoms.len());
+        let layouts = &mut self.bridge.held.borrow_mut().layouts;
+        for atom in atoms {
+            let atom = atom?;
+            let name = layouts.name(self.bridge.ctx, &atom, text)?;
+            members.push((atom, name));
+        }
+        layouts.layout(self.bridge.ctx, Of::Made, members.iter().map(|(_, name)| &**name))?;
+        Ok(members)
     }
 
     fn field(&mut self, name: &str, value: &Value<'js>) -> Taken<Box<RawValue>> {
@@ -247,9 +258,8 @@ impl<'js> Writer<'js, '_, '_, '_> {
     fn object(&mut self, to: &mut String, object: &Object<'js>, depth: usize) -> Taken<()> {
         to.push('{');
         let mut is_first = true;
-        for member in object.own_props::<Atom, Value>(Filter::new().string().enum_only()) {
-            let (name, value) = member?;
-            let name = text(&name)?;
+        for (atom, name) in self.members(object)? {
+            let value: Value = object.get(atom)?;
             if value.is_undefined() {
                 continue;
             }
@@ -268,7 +278,9 @@ impl<'js> Writer<'js, '_, '_, '_> {
 
 /// Writes a string as JSON.
 fn quote(to: &mut String, text: &str) {
-    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+    let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // Without a branch in it, which is many bytes at once.
+    if text.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
         to.push_str(&serde_json::to_string(text).unwrap_or_default());
         return;
     }

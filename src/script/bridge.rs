@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::{
     engine::Watch,
     held::Held,
+    layout::Of,
     reader::{Reader, shown},
 };
 use crate::couch::Fields;
@@ -37,21 +38,18 @@ pub struct Given<'js, 'd>(Vec<Field<'js, 'd>>);
 struct Field<'js, 'd> {
     /// The name, as the engine knows it.
     atom: Atom<'js>,
-    name: &'d str,
     value: Value<'js>,
     text: &'d RawValue,
 }
 
 impl<'js, 'd> Given<'js, 'd> {
-    /// The name as text, of one that was given.
-    pub fn name(&self, atom: &Atom<'js>) -> Option<&'d str> {
-        self.0.iter().find(|field| field.atom == *atom).map(|field| field.name)
-    }
-
-    /// The text of a field that is as it was given.
+    /// The text of a field that is as it was given. A string may be another field's: it is written alike wherever it goes, if that needs
+    /// no escapes.
     pub fn text(&self, atom: &Atom<'js>, value: &Value<'js>) -> Option<&'d RawValue> {
-        let same = |field: &&Field<'js, 'd>| field.atom == *atom && field.value == *value;
-        self.0.iter().find(same).map(|field| field.text)
+        let is_plain = |text: &RawValue| value.is_string() && !text.get().contains('\\');
+        let mut same = self.0.iter().filter(|field| field.value == *value);
+        same.find(|field| field.atom == *atom || is_plain(field.text))
+            .map(|field| field.text)
     }
 }
 
@@ -126,16 +124,17 @@ impl<'js> Bridge<'js, '_> {
             held: self.held,
         };
         let document = Object::new(self.ctx.clone())?;
-        for (name, text) in fields.iter() {
+        let names = fields.iter().map(|(name, _)| name);
+        let layout = self.held.borrow_mut().layouts.layout(self.ctx, Of::Shown, names)?;
+        given.0.reserve(fields.iter().count());
+        for (n, (name, text)) in fields.iter().enumerate() {
             let value = reader.value(name, text)?;
-            let atom = name.into_atom(self.ctx)?;
+            let atom = match &layout {
+                Some(layout) => layout.atom(self.ctx, n)?,
+                None => name.into_atom(self.ctx)?,
+            };
             shown(&document, atom.clone(), value.clone())?;
-            given.0.push(Field {
-                atom,
-                name,
-                value,
-                text,
-            });
+            given.0.push(Field { atom, value, text });
         }
         documents.set(class, tools.close.call::<_, Value>((document,))?)
     }

@@ -144,6 +144,15 @@ pub fn call_afresh(script: &Inner, call: &Call) -> Result<Answer, Fault> {
     Realm::new(script)?.call(script, call).result
 }
 
+impl Drop for Realm {
+    fn drop(&mut self) {
+        // The realm holds it, too, and it holds what is of the realm.
+        let mut held = self.held.borrow_mut();
+        held.forget();
+        held.layouts.clear();
+    }
+}
+
 impl Realm {
     fn new(script: &Inner) -> Result<Self, Fault> {
         Self::build().map_err(|error| Fault::of(script, format!("the engine cannot be started: {error}")))

@@ -1,4 +1,4 @@
-//! How the values of one call were written.
+//! How the values of one call were written, and what is remembered for the next.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,7 +7,10 @@ use std::{
 };
 
 use rquickjs::{Ctx, Error, Persistent, Value};
+use rustc_hash::FxHashMap;
 use serde_json::value::RawValue;
+
+use super::layout::Layouts;
 
 /// What is kept of the source texts during one call.
 #[derive(Default)]
@@ -15,13 +18,15 @@ pub struct Held {
     /// Objects and arrays that are read when a script looks into them, by the number that the realm knows them by.
     texts: Vec<Text>,
     /// All objects and arrays that were given, by what they are: which of the texts they stand in, and where.
-    known: HashMap<Persistent<Value<'static>>, (usize, Range<usize>)>,
+    known: FxHashMap<Persistent<Value<'static>>, (usize, Range<usize>)>,
     /// Bytes that there is room for. What is looked into at every depth is held once for each.
     room: usize,
     /// Numbers and strings that JavaScript would write in another way, by what it would write.
     odd: HashMap<String, Odd>,
     /// All other numbers.
     plain: HashSet<u64>,
+    /// Names and layouts, which stay when a call has ended.
+    pub layouts: Layouts,
 }
 
 /// An object or array as it stands, and the member that it is, or is within.

@@ -12,6 +12,7 @@ mod bridge;
 mod engine;
 mod fault;
 mod held;
+mod layout;
 pub mod link;
 pub mod module;
 pub mod place;

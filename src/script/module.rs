@@ -332,7 +332,7 @@ mod tests {
         let last = function.lines().last().unwrap();
         assert_eq!(
             last,
-            r#";return{__proto__:null,"b":import$1,"z":import$1["y"],"x":import$0["x"]}})"#
+            r#";freeze$();return{__proto__:null,"b":import$1,"z":import$1["y"],"x":import$0["x"]}})"#
         );
     }
 

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::{
     bridge::{Tools, number},
     held::{Held, Text},
+    layout::Of,
 };
 
 /// The largest integer up to which all are numbers of JavaScript.
@@ -76,13 +77,15 @@ impl<'js> Reader<'js, '_> {
             start: text.get().as_ptr().addr(),
             depth: DEEP,
         };
-        match into.as_array() {
-            Some(array) => self.items(&name, &text, within, array),
-            // What stands behind a proxy has to be open to what that says of it.
-            None => self.members(&text, within, |name, value| {
-                into.prop(name, Property::from(value).enumerable().configurable())
-            }),
+        if let Some(array) = into.as_array() {
+            return self.items(&name, &text, within, array);
         }
+        for (Name(name), value) in self.members(&text)? {
+            let value = self.inner(&name, value, within)?;
+            // What stands behind a proxy has to be open to what that says of it.
+            into.prop(&*name, Property::from(value).enumerable().configurable())?;
+        }
+        Ok(())
     }
 
     fn items(&self, name: &str, text: &RawValue, within: Within, into: &Array<'js>) -> rquickjs::Result<()> {
@@ -93,18 +96,24 @@ impl<'js> Reader<'js, '_> {
         Ok(())
     }
 
-    fn members(
-        &self,
-        text: &RawValue,
-        within: Within,
-        mut put: impl FnMut(&str, Value<'js>) -> rquickjs::Result<()>,
-    ) -> rquickjs::Result<()> {
-        let members: Members = serde_json::from_str(text.get())
-            .map_err(|_| Exception::throw_type(self.ctx, "an object has a name that is no text"))?;
-        for (Name(name), value) in members {
-            put(&name, self.inner(&name, value, within)?)?;
+    fn members<'t>(&self, text: &'t RawValue) -> rquickjs::Result<Members<'t>> {
+        serde_json::from_str(text.get())
+            .map_err(|_| Exception::throw_type(self.ctx, "an object has a name that is no text"))
+    }
+
+    fn closed(&self, text: &RawValue, within: Within) -> rquickjs::Result<Value<'js>> {
+        let object = Object::new(self.ctx.clone())?;
+        let members = self.members(text)?;
+        let names = members.keys().map(|Name(name)| &**name);
+        let layout = self.held.borrow_mut().layouts.layout(self.ctx, Of::Shown, names)?;
+        for (n, (Name(name), value)) in members.into_iter().enumerate() {
+            let value = self.inner(&name, value, within)?;
+            match &layout {
+                Some(layout) => shown(&object, layout.atom(self.ctx, n)?, value)?,
+                None => shown(&object, &*name, value)?,
+            }
         }
-        Ok(())
+        self.tools.close.call((object,))
     }
 
     /// A value within one that is looked into.
@@ -123,9 +132,7 @@ impl<'js> Reader<'js, '_> {
             self.items(name, value, deeper, &array)?;
             self.tools.cover.call((array,))?
         } else {
-            let object = Object::new(self.ctx.clone())?;
-            self.members(value, deeper, |name, value| shown(&object, name, value))?;
-            self.tools.close.call::<_, Value>((object,))?
+            self.closed(value, deeper)?
         };
         let start = text.as_ptr().addr() - within.start;
         self.held
