@@ -301,13 +301,29 @@ fn compile<'js>(
     link.clone().restore(ctx)?.call((functions, imports, are_still))
 }
 
+/// How the engine refuses to change an object.
+const REFUSALS: [&str; 4] = [
+    " is read-only",
+    "object is not extensible",
+    "could not delete property",
+    "property is not configurable",
+];
+
+/// What they mean most often.
+const READ_ONLY: &str = ": documents are, make a new object, as in `{ ...document, field: value }`";
+
 /// An error of the engine in our words.
 fn told<T>(script: &Inner, watch: &Watch, error: CaughtError) -> Ended<T> {
     let (what, stack) = match &error {
         CaughtError::Exception(exception) => {
             let name = exception.as_object().get::<_, String>("name").unwrap_or_default();
             let message = exception.message().unwrap_or_default();
-            (format!("{name}: {message}"), exception.stack().unwrap_or_default())
+            let is_refused = REFUSALS.iter().any(|refusal| message.ends_with(refusal));
+            let hint = if is_refused { READ_ONLY } else { "" };
+            (
+                format!("{name}: {message}{hint}"),
+                exception.stack().unwrap_or_default(),
+            )
         }
         CaughtError::Value(value) => (format!("throws {}", shown(value)), String::new()),
         CaughtError::Error(error) => (error.to_string(), String::new()),
