@@ -9,15 +9,13 @@ use smol_str::SmolStr;
 use super::{
     Answer,
     bridge::{Bridge, Given, number},
+    engine::STEPS,
     layout::Of,
 };
 use crate::couch::Fields;
 
 /// How deep an answer may be nested; one that holds itself is deeper.
 const DEPTH: usize = 100;
-
-/// Values after which the clock is looked at.
-const STEPS: usize = 4096;
 
 /// What CouchDB takes for no JSON.
 const HALF: &str = "half of a character: cut texts as in `[...text].slice(0, 9).join('')`";

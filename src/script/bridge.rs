@@ -6,7 +6,10 @@
 //! * A number or string that JavaScript would write in another way (`1.0`, `1e2`) is written as it stood if it goes where it was: under
 //!   the same name. A number may go anywhere if its value was written in one way only.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use rquickjs::{Atom, Ctx, Function, IntoAtom, Object, Persistent, Value};
 use serde_json::value::RawValue;
@@ -122,6 +125,8 @@ impl<'js> Bridge<'js, '_> {
             ctx: self.ctx,
             tools: &tools,
             held: self.held,
+            watch: self.watch,
+            steps: Cell::default(),
         };
         let document = Object::new(self.ctx.clone())?;
         let names = fields.iter().map(|(name, _)| name);
@@ -140,7 +145,7 @@ impl<'js> Bridge<'js, '_> {
     }
 
     /// The function that reads an object or array when a script looks into it.
-    pub fn filler(ctx: &Ctx<'js>, held: Rc<RefCell<Held>>) -> rquickjs::Result<Function<'js>> {
+    pub fn filler(ctx: &Ctx<'js>, held: Rc<RefCell<Held>>, watch: Rc<Watch>) -> rquickjs::Result<Function<'js>> {
         Function::new(
             ctx.clone(),
             move |ctx: Ctx<'js>,
@@ -160,6 +165,8 @@ impl<'js> Bridge<'js, '_> {
                     ctx: &ctx,
                     tools: &tools,
                     held: &held,
+                    watch: &watch,
+                    steps: Cell::default(),
                 }
                 .fill(n, &into)
             },

@@ -1,13 +1,17 @@
 //! From the text of values to JavaScript's values.
 
-use std::{borrow::Cow, cell::RefCell};
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+};
 
 use indexmap::IndexMap;
-use rquickjs::{Array, Ctx, Exception, Function, IntoAtom, Object, String as JsString, Value, object::Property};
+use rquickjs::{Array, Ctx, Error, Exception, Function, IntoAtom, Object, String as JsString, Value, object::Property};
 use serde_json::value::RawValue;
 
 use super::{
     bridge::{Tools, number},
+    engine::{STEPS, Watch},
     held::{Held, Text},
     layout::Of,
 };
@@ -30,6 +34,9 @@ pub struct Reader<'js, 'a> {
     pub ctx: &'a Ctx<'js>,
     pub tools: &'a Tools<Function<'js>>,
     pub held: &'a RefCell<Held>,
+    pub watch: &'a Watch,
+    /// Values that were read.
+    pub steps: Cell<usize>,
 }
 
 /// The text that a value stands in: its number, where it begins in memory, and how much deeper one may look.
@@ -118,6 +125,10 @@ impl<'js> Reader<'js, '_> {
 
     /// A value within one that is looked into.
     fn inner(&self, name: &str, value: &RawValue, within: Within) -> rquickjs::Result<Value<'js>> {
+        self.steps.set(self.steps.get() + 1);
+        if self.steps.get().is_multiple_of(STEPS) && self.watch.strikes() {
+            return Err(Error::Unknown);
+        }
         let text = value.get();
         let is_array = text.starts_with('[');
         if !(is_array || text.starts_with('{')) || text.len() > SMALL || within.depth == 0 {

@@ -125,6 +125,9 @@ fn what_is_nested_keeps_its_text_and_is_read_only() {
             ));
             text(up(&script, &doc))
         };
+        let whole = body("return { 'a@2': docs['a@1'].o }");
+        let fields = format!(r#"{{"l":[ {nested},{nested} ],"p":{nested}}}"#);
+        assert_eq!(text(up(&whole, &doc)), fields);
         assert_eq!(give("o.p"), format!(r#"{{"v":{nested}}}"#));
         assert_eq!(give("o.l[1]"), format!(r#"{{"v":{nested}}}"#));
         assert_eq!(give("o.l"), format!(r#"{{"v":[ {nested},{nested} ]}}"#));
