@@ -1,7 +1,7 @@
 //! An ES module, rewritten into a function that runs it anew each time it is called.
 //!
 //! What a module keeps between two calls of its functions (a `let`, a `Map`, the variables of a closure) cannot be frozen from
-//! outside. So every crossing of a lens gets modules of its own, but for those that keep nothing ([`still`]): `import` and `export` give
+//! outside. So every crossing of a lens gets modules of its own, but for those that keep nothing (`still.rs`): `import` and `export` give
 //! way to the parameters and the result of a function, and the rest of the text stays where it is, to the column, so that errors name the
 //! place in the file.
 
