@@ -149,11 +149,13 @@ impl Member {
         edits
     }
 
-    /// The edits on the paths of those leaves that a client has deleted here by one of these edits.
-    pub fn ended(&self, by: &[EditId]) -> HashSet<EditId> {
-        let nodes = by.iter().flat_map(|edit| self.places(*edit)).copied();
-        let deletions = nodes.filter(|&node| self.at(node).is_tombstone() && self.at(node).kind == Kind::Authored);
-        deletions.flat_map(|node| self.edits(node)).collect()
+    /// The edits on the paths of those leaves that a client has deleted, here or elsewhere, by an edit that `known` tells.
+    pub fn ended(&self, known: impl Fn(EditId) -> bool) -> HashSet<EditId> {
+        let deletions = self.tree.leaves().filter(|&leaf| {
+            let stored = self.at(leaf);
+            stored.is_tombstone() && stored.kind != Kind::Local && known(stored.edit)
+        });
+        deletions.flat_map(|leaf| self.edits(leaf)).collect()
     }
 
     /// The revisions on the path of `node`, newest first.
