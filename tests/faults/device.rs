@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chesterfield::reconcile::revision::Kind;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -129,7 +130,7 @@ impl Device {
             (status, answer) if status.is_success() => self.acknowledged(&id, &answer["rev"]),
             (StatusCode::CONFLICT, _) => {
                 let shown = self.line.ask("GET", &format!("{id}?revs=true"), None).await?.1;
-                if let Some(rev) = first_attempt(&body, &shown) {
+                if let Some(rev) = first_attempt(&id, &body, &shown) {
                     self.acknowledged(&id, &json!(rev));
                     self.met_itself += 1;
                 }
@@ -276,8 +277,8 @@ impl Device {
     }
 }
 
-/// The revision under which a document was written, if it is what is shown: nobody else writes the same.
-fn first_attempt(written: &Value, shown: &Value) -> Option<Rev> {
+/// The revision under which a document was written, if it is what is shown: no other device writes the same.
+fn first_attempt(id: &str, written: &Value, shown: &Value) -> Option<Rev> {
     let fields = |body: &Value| -> Option<BTreeMap<String, Value>> {
         let fields = body.as_object()?.clone().into_iter();
         Some(fields.filter(|(name, _)| !name.starts_with('_')).collect())
@@ -293,5 +294,7 @@ fn first_attempt(written: &Value, shown: &Value) -> Option<Rev> {
         Some(base) => path.iter().position(|rev| rev == base)?.checked_sub(1)?,
         None => path.iter().position(|rev| generation(rev) == 1)?,
     };
-    (fields(written)? == fields(shown)?).then(|| path[place].clone())
+    // What Chesterfield has written may show the same.
+    let is_authored = Kind::of(id, &path[place].parse().ok()?) == Kind::Authored;
+    (is_authored && fields(written)? == fields(shown)?).then(|| path[place].clone())
 }
