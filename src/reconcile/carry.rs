@@ -54,7 +54,14 @@ impl Work<'_> {
         self.outcome.refusals.clear();
         self.unmade.clear();
         let mut moved = false;
-        for (lens, _) in self.lenses.clone() {
+        let mut held_up = self.introduce();
+        let mut is_held_up = false;
+        for (n, (lens, _)) in self.lenses.clone().into_iter().enumerate() {
+            if held_up.contains(&n) {
+                is_held_up = true;
+                continue;
+            }
+            let before = self.outcome.writes.len();
             for to in Direction::BOTH {
                 let (near, far) = lens.step().sides(to);
                 for &target in far {
@@ -74,8 +81,12 @@ impl Work<'_> {
                     }
                 }
             }
+            self.introduced.insert(n);
+            if self.outcome.writes.len() > before {
+                held_up = self.introduce();
+            }
         }
-        moved
+        moved || is_held_up
     }
 
     fn cross(&mut self, crossing: &Crossing) -> bool {
@@ -395,7 +406,8 @@ impl Work<'_> {
                         ..(**document).clone()
                     })
                 });
-                Some((stand_in, winner.map(|winner| member.tree.rev(winner).clone())))
+                // Where nothing stands in, that is told too: who has the body makes another document.
+                Some((stand_in, Some(member.tree.rev(winner.unwrap_or(parent)).clone())))
             }
         }
     }

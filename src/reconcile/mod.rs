@@ -95,6 +95,7 @@
 //! in which both sides of a lens have several classes, several versions creating one key without knowing of each other (nothing is lost,
 //! but versions may show different winners until the conflict is resolved), edit ids that collide (48 bits within one entity).
 
+mod adopt;
 mod attach;
 mod carry;
 pub mod entity;
@@ -186,7 +187,7 @@ const ROUNDS: usize = 64;
 
 /// Finds every revision that is missing in an entity. The writes are in `entity` too when it returns.
 pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> Outcome {
-    let origins = Origins::find(registry, entity);
+    let mut origins = Origins::find(registry, entity);
     let is_tied = |(lens, _): &(&Lens, _)| {
         entity
             .members
@@ -194,12 +195,14 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
             .any(|member| lens.step().old.contains(&member.class))
     };
     let flows = (0..).map(|step| registry.flow(step));
-    let lenses = lenses.iter().zip(flows).filter(is_tied).collect();
+    let lenses: Vec<_> = lenses.iter().zip(flows).filter(is_tied).collect();
+    origins.find_adopted(lenses.iter().map(|(lens, _)| *lens), entity);
     let is_stemmed = entity.members.iter().any(|member| member.tree.is_stemmed());
     let mut work = Work {
         is_stemmed,
         untold: HashMap::new(),
         unmade: HashSet::new(),
+        introduced: HashSet::new(),
         registry,
         lenses,
         entity,
@@ -239,6 +242,8 @@ struct Work<'a> {
     untold: HashMap<(usize, Vec<usize>), (usize, Vec<NodeId>)>,
     /// For each document that need not exist, the edits of which it was not made.
     unmade: HashSet<(usize, EditId)>,
+    /// The lenses over which it was tried to carry.
+    introduced: HashSet<usize>,
     outcome: Outcome,
 }
 

@@ -1,6 +1,6 @@
 //! Where each edit was authored, and so how far it spreads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Entity, revision::EditId, revision::Kind};
 use crate::schema::{ClassId, Registry};
@@ -10,6 +10,9 @@ pub struct Origins<'a> {
     registry: &'a Registry,
     /// With the kind under which it was found first: a mirror is an orphan.
     class: HashMap<EditId, (ClassId, Kind)>,
+    /// For a class, edits from before it was carried to: it need not have them.
+    adopted: HashSet<(ClassId, EditId)>,
+    adopted_by_any: HashSet<EditId>,
 }
 
 impl<'a> Origins<'a> {
@@ -28,7 +31,20 @@ impl<'a> Origins<'a> {
                 }
             }
         }
-        Self { registry, class }
+        Self {
+            registry,
+            class,
+            adopted: HashSet::new(),
+            adopted_by_any: HashSet::new(),
+        }
+    }
+
+    /// From now on these edits do not belong into documents of this class.
+    pub fn adopt(&mut self, class: ClassId, edits: impl Iterator<Item = EditId>) {
+        for edit in edits {
+            self.adopted.insert((class, edit));
+            self.adopted_by_any.insert(edit);
+        }
     }
 
     /// The edit belongs into documents of this class.
@@ -36,6 +52,7 @@ impl<'a> Origins<'a> {
         self.class
             .get(&edit)
             .is_some_and(|&(origin, _)| origin == class || self.registry.via(origin, class).is_some())
+            && !self.is_adopted(edit, class)
     }
 
     /// The edit arrives at `target` through `neighbour`.
@@ -43,6 +60,17 @@ impl<'a> Origins<'a> {
         self.class
             .get(&edit)
             .is_some_and(|&(origin, _)| self.registry.via(origin, target) == Some(neighbour))
+            && !self.is_adopted(edit, target)
+    }
+
+    /// Documents of some class need not have the edit.
+    pub fn was_adopted(&self, edit: EditId) -> bool {
+        self.adopted_by_any.contains(&edit)
+    }
+
+    /// Documents of this class need not have the edit.
+    pub fn is_adopted(&self, edit: EditId, class: ClassId) -> bool {
+        !self.adopted.is_empty() && self.adopted.contains(&(class, edit))
     }
 
     /// The edit is one of ours: it merged two sides of a conflict.

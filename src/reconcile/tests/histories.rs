@@ -80,6 +80,11 @@ impl World {
         self.authored.push((id.to_owned(), path.swap_remove(0), body));
     }
 
+    /// What was written so far was there before anybody carried anything.
+    pub fn begin(&mut self) {
+        self.authored.clear();
+    }
+
     /// One field at a time, as people edit.
     pub(super) fn edit(&mut self, client: usize, choice: u8) {
         let version = self.clients[client].version;
@@ -177,7 +182,7 @@ impl World {
     }
 
     /// One client at a time: pull, edit, push, fan out.
-    fn turn(&mut self, client: usize, choice: u8) {
+    pub fn turn(&mut self, client: usize, choice: u8) {
         self.pull(client);
         self.edit(client, choice);
         self.push(client);
