@@ -43,11 +43,12 @@ pub struct Refused {
 const TEMPORARY: [&str; 3] = ["internal_server_error", "service_unavailable", "timeout"];
 
 /// Writes derived revisions; answers those that were refused. A batch that CouchDB refuses as a whole, because it is too large
-/// or because of one document, is written in halves.
+/// or because of one document, is written in halves. What others refer to is written before all else: a batch may arrive in part.
 pub async fn write(upstream: &Upstream, db: &str, writes: Vec<Write>) -> Result<Vec<Refused>, Error> {
     let mut refused = Vec::new();
     let mut failed = None;
-    let mut batches = vec![writes];
+    let (referred_to, rest) = writes.into_iter().partition(|write| write.is_referred_to);
+    let mut batches: Vec<Vec<Write>> = vec![rest, referred_to];
     while let Some(mut batch) = batches.pop() {
         if batch.is_empty() {
             continue;

@@ -157,7 +157,7 @@ impl Work<'_> {
         let (mut had, mut revs, mut unread) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_lost = false;
         for &(place, node) in inputs {
-            let Some(known) = self.seen_below(place, node, &seen) else {
+            let Some(known) = self.seen_below(target, place, node, &seen) else {
                 continue;
             };
             let member = &self.entity.members[place];
@@ -185,21 +185,29 @@ impl Work<'_> {
         unread.is_empty().then_some((base, revs))
     }
 
-    /// What stands on the path of `node` below the edits that were not seen; none if none was.
-    fn seen_below(&self, place: usize, node: NodeId, seen: &HashSet<EditId>) -> Option<NodeId> {
+    /// What stands on the path of `node` below the edits that the target has not seen; none if it has seen none.
+    fn seen_below(&self, target: usize, place: usize, node: NodeId, seen: &HashSet<EditId>) -> Option<NodeId> {
         let member = &self.entity.members[place];
-        let is_told = |&at: &NodeId| member.at(at).kind != Kind::Local;
+        let class = self.entity.members[target].class;
         let path: Vec<NodeId> = member.tree.path(node).collect();
-        let last = path
-            .iter()
-            .position(|at| is_told(at) && seen.contains(&member.at(*at).edit))?;
-        let Some(oldest) = path[..last].iter().rposition(is_told) else {
-            return Some(path[last]);
+        let is_told = |at: &NodeId| member.at(*at).kind != Kind::Local;
+        let is_seen = |at: &NodeId| is_told(at) && seen.contains(&member.at(*at).edit);
+        let is_new = |at: &NodeId| {
+            let edit = member.at(*at).edit;
+            let is_known = seen.contains(&edit) || self.unmade.contains(&(target, edit));
+            is_told(at) && !is_known && self.origins.belongs(edit, class)
         };
-        // What settling showed is what the author saw.
+        // Branches hold the same edits in other orders. But where paths were cut, what was not seen may only have been forgotten.
+        let newest = path.iter().position(is_seen)?;
+        let above = if self.is_stemmed { newest } else { path.len() };
+        let Some(oldest) = path[..above].iter().rposition(is_new) else {
+            return Some(path[newest]);
+        };
+        let last = oldest + 1 + path[oldest + 1..].iter().position(is_seen)?;
+        // What settling showed is what the author saw; nobody writes on top of what it ended.
         let mut below = path[oldest + 1..last].iter().copied();
-        let stands = |at: &NodeId| !matches!(member.at(*at).body, Body::Missing);
-        below.find(stands).or(Some(path[last]))
+        let is_shown = |at: &NodeId| matches!(member.at(*at).body, Body::Live(_) | Body::Unread);
+        below.find(is_shown).or(Some(path[last]))
     }
 
     /// Tells for each derived revision where the bytes are that its document does not have.

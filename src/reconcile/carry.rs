@@ -304,19 +304,21 @@ impl Work<'_> {
         Some(inputs)
     }
 
-    /// The leaf of another input that goes with a leaf: of several live ones that which has seen the same edits, as far as they
-    /// belong into both; else the winner.
+    /// The leaf of another input that goes with a leaf: of several that which has seen the same edits, as far as they belong into
+    /// both; else the winner. A dead one goes with a dead leaf only.
     pub(super) fn companion(&self, source: usize, leaf: NodeId, other: usize) -> Option<NodeId> {
         let (here, there) = (&self.entity.members[source], &self.entity.members[other]);
-        let mut live: Vec<NodeId> = there.tree.live().collect();
-        if live.len() > 1 {
+        let is_dead = here.at(leaf).is_tombstone();
+        let mut leaves: Vec<NodeId> = there.tree.leaves().collect();
+        leaves.retain(|&node| is_dead || !there.at(node).is_tombstone());
+        if leaves.len() > 1 {
             let common = |edits: Vec<EditId>| -> HashSet<EditId> {
                 let belongs = |edit: &EditId| [here, there].iter().all(|m| self.origins.belongs(*edit, m.class));
                 edits.into_iter().filter(belongs).collect()
             };
             let wanted = common(here.edits(leaf));
-            live.sort_by_key(|&node| std::cmp::Reverse(there.tree.rev(node)));
-            if let Some(&same) = live.iter().find(|&&node| common(there.edits(node)) == wanted) {
+            leaves.sort_by_key(|&node| std::cmp::Reverse((!there.at(node).is_tombstone(), there.tree.rev(node))));
+            if let Some(&same) = leaves.iter().find(|&&node| common(there.edits(node)) == wanted) {
                 return Some(same);
             }
         }

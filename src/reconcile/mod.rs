@@ -135,6 +135,8 @@ pub struct Write {
     pub body: Option<Arc<Document>>,
     /// The attachments whose bytes have to be sent with it, in the order of the body.
     pub incoming: Vec<Incoming>,
+    /// Others refer to it: it has to be there before they are.
+    pub is_referred_to: bool,
 }
 
 /// A body that must be read before the revision on top of it can be made.
@@ -250,7 +252,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Writes a revision, unless it is there already.
     fn emit(&mut self, member: usize, path: Vec<Rev>, body: Option<Arc<Document>>) -> bool {
-        emit(&mut self.entity.members[member], &mut self.outcome, path, body)
+        emit(&mut self.entity.members[member], &mut self.outcome, path, body, false)
     }
 
     /// Notes what could not be made of a document. Nothing has moved.
@@ -304,7 +306,13 @@ impl Work<'_> {
     }
 }
 
-fn emit(member: &mut Member, outcome: &mut Outcome, path: Vec<Rev>, body: Option<Arc<Document>>) -> bool {
+fn emit(
+    member: &mut Member,
+    outcome: &mut Outcome,
+    path: Vec<Rev>,
+    body: Option<Arc<Document>>,
+    is_referred_to: bool,
+) -> bool {
     let body = body.map(|body| attach::on_top(member, &path, body));
     let stored = body.clone().map_or(Body::Tombstone, Body::Live);
     if path.first().is_none_or(|rev| member.tree.find(rev).is_some()) {
@@ -316,6 +324,7 @@ fn emit(member: &mut Member, outcome: &mut Outcome, path: Vec<Rev>, body: Option
         path,
         body,
         incoming: Vec::new(),
+        is_referred_to,
     });
     true
 }

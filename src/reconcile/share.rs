@@ -244,7 +244,7 @@ impl Work<'_> {
         path.insert(0, revision::derived(&member.id, edit, path.first(), &[], Kind::Merge));
         let body = Some(Arc::new(document));
         let member = Arc::make_mut(&mut self.entity.shared[place]);
-        Ok(super::emit(member, &mut self.outcome, path, body))
+        Ok(super::emit(member, &mut self.outcome, path, body, true))
     }
 
     /// Lets every document that embeds a shared one show what that says now.

@@ -116,14 +116,17 @@ impl Seen {
         told
     }
 
-    /// Conflicts among the documents of entities on which nobody has worked at the same time as somebody else.
-    pub fn conflicts(&self, is_sequential: impl Fn(&str) -> bool) -> Vec<String> {
-        let conflicts = self
-            .0
-            .iter()
-            .filter(|(id, tree)| is_sequential(key(id)) && tree.live().len() > 1);
+    /// Conflicts among documents on which nobody has worked at the same time as somebody else.
+    pub fn conflicts(&self, is_calm: impl Fn(&str) -> bool) -> Vec<String> {
+        let conflicts = self.0.iter().filter(|(id, tree)| is_calm(id) && tree.live().len() > 1);
         conflicts
-            .map(|(id, tree)| format!("{id} is in conflict: {:?}", tree.live()))
+            .map(|(id, tree)| format!("{id} is in conflict: {:?}{}", tree.live(), self.entity(key(id))))
             .collect()
+    }
+
+    /// All that is known of a todo's documents.
+    fn entity(&self, key: &str) -> String {
+        let trees = ids(key).into_iter().filter_map(|id| Some((self.tree(&id)?, id)));
+        trees.map(|(tree, id)| format!("\n  {id}{tree}")).collect()
     }
 }

@@ -148,14 +148,25 @@ impl Device {
 
     /// Writes on top of what it shows, as PouchDB does; none: it deletes.
     pub fn write(&mut self, id: &str, body: Option<Value>) {
+        let winner = self.trees.get(id).and_then(Tree::winner).map(str::to_owned);
+        self.write_on(id, winner, body);
+    }
+
+    /// Deletes whatever is in conflict with what it shows.
+    pub fn resolve(&mut self, id: &str) {
+        let Some(tree) = self.trees.get(id) else { return };
+        let mut losers = tree.live();
+        losers.remove(tree.winner().unwrap_or_default());
+        let losers: Vec<Rev> = losers.into_iter().map(str::to_owned).collect();
+        for loser in losers {
+            self.write_on(id, Some(loser), None);
+        }
+    }
+
+    fn write_on(&mut self, id: &str, parent: Option<Rev>, body: Option<Value>) {
         let tree = self.trees.entry(id.to_owned()).or_default();
-        let winner = tree.winner();
-        let parents: Vec<Rev> = winner
-            .map(|rev| tree.path(rev))
-            .into_iter()
-            .flatten()
-            .map(str::to_owned)
-            .collect();
+        let parents = parent.iter().flat_map(|rev| tree.path(rev));
+        let parents: Vec<Rev> = parents.map(str::to_owned).collect();
         let next = parents.first().map_or(0, |rev| generation(rev)) + 1;
         let rev = format!("{next}-{:032x}", self.rng.u128(..));
         let path: Vec<Rev> = std::iter::once(rev.clone()).chain(parents).collect();

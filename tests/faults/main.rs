@@ -103,7 +103,7 @@ fn worlds_come_to_rest_in_agreement() {
     });
     let counts = counts.into_inner().unwrap();
     eprintln!("{counts:#?}");
-    assert!(findings.is_empty(), "{findings:#?} after {counts:#?}");
+    assert!(findings.is_empty(), "{} after {counts:#?}", findings.join("\n"));
     assert!(counts["faults"] > 0 && counts["edits"] > 0, "{counts:#?}");
     if let (Some(quarter), Some(end)) = (quarter.into_inner().unwrap(), held()) {
         assert!(

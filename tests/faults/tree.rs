@@ -1,6 +1,9 @@
 //! The revisions of a document.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde_json::{Value, json};
 
@@ -33,6 +36,17 @@ pub fn generation(rev: &str) -> u64 {
 
 pub fn hash(rev: &str) -> &str {
     rev.split_once('-').unwrap().1
+}
+
+impl fmt::Display for Tree {
+    /// A line for each revision, with what stands at it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (rev, Node { parent, body }) in &self.nodes {
+            let parent = parent.as_deref().unwrap_or_default();
+            write!(f, "\n    {rev} on {parent} {body:?}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Tree {

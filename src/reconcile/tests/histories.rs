@@ -145,6 +145,35 @@ impl World {
         body["_attachments"] = attachments.into();
     }
 
+    /// A client deletes all but the winner of each of its documents. What it pushes is fanned out when all of it has arrived, after each document,
+    /// or by proxies that race.
+    fn resolve(&mut self, client: usize, [order, fan_out]: [u8; 2]) {
+        self.pull(client);
+        let Client { version, server, .. } = self.clients[client];
+        let ids = [Some(self.app.main(version)), self.app.part(version)];
+        let mut ids: Vec<String> = ids.into_iter().flatten().map(str::to_owned).collect();
+        if order.is_multiple_of(2) {
+            ids.reverse();
+        }
+        for id in ids {
+            let tree = self.clients[client].db.tree(&id);
+            let winner = tree.winner();
+            for leaf in tree.live().into_iter().filter(|leaf| Some(leaf) != winner.as_ref()) {
+                self.append(client, &id, tree.path(&leaf), None);
+                if fan_out > 0 {
+                    self.push(client);
+                    let writes = self.servers[server].missing(self.proxy(server)).writes;
+                    self.late.push((server, writes));
+                }
+                if fan_out == 1 {
+                    self.land(0);
+                }
+            }
+        }
+        self.push(client);
+        self.reconcile(server);
+    }
+
     /// What a proxy of this server knows.
     pub fn proxy(&self, server: usize) -> &App {
         if self.is_merging[server] {
@@ -445,6 +474,45 @@ proptest! {
         world.app.assert_agreement(&world.servers[0])?;
     }
 
+    /// Whoever resolves all that is in conflict in the documents of one version, as it shows them, resolves it in all, for good.
+    #[test]
+    fn whoever_resolves_all_in_one_version_resolves_it_in_all(
+        kind in kinds(), before in acts(4), versions in vec(1usize..4, 3), acts in acts(12), resolver in 0usize..3, how in any::<[u8; 2]>(), merging in any::<[bool; 2]>()
+    ) {
+        let mut world = World::new(kind, merging, 1, &[1, 2, 3, versions[0], versions[1], versions[2]]);
+        world.turn(0, 1);
+        // Groups are there, so that nobody makes them twice: of these conflicts each document has its own.
+        world.turn(2, 201);
+        for [who, what, _] in before {
+            world.turn(pick(who, 3), what.clamp(8, 235));
+        }
+        world.settle();
+        for [who, what, act] in acts {
+            let client = 3 + pick(who, 3);
+            match act % 8 {
+                0..=4 => world.edit(client, what.clamp(8, 235)),
+                5 => world.pull(client),
+                _ => {
+                    world.push(client);
+                    world.reconcile(0);
+                }
+            }
+        }
+        world.settle();
+        world.app.assert_agreement(&world.servers[0])?;
+        // Proxies that race merge what is being resolved.
+        let races = if merging[0] { 2 } else { 3 };
+        world.resolve(resolver, [how[0], how[1] % races]);
+        world.settle();
+        let mut conflicts = world.conflicts(0);
+        // Of a group those who embed it do not know that it is in conflict, and those who see documents merged may not know it of a part.
+        let mains = world.app.mains();
+        let is_shown = |id: &str| mains.contains(&id) || !merging[0] && !id.starts_with("group");
+        conflicts.retain(|id| is_shown(id));
+        prop_assert!(conflicts.is_empty(), "{conflicts:?} {:#?}", world.servers[0]);
+        world.app.assert_agreement(&world.servers[0])?;
+    }
+
     /// Whatever part of a fan-out arrives, looking again leads to the same trees; and looking at a settled
     /// entity finds nothing.
     #[test]
@@ -464,10 +532,14 @@ proptest! {
         whole.land(&writes);
         prop_assert!(whole.missing(world.proxy(0)).writes.is_empty(), "not idempotent: {whole:#?}");
         let mut torn = world.servers[0].clone();
-        // A batch may arrive in part, but what it holds of one document arrives at once.
-        for (id, n) in world.app.all().into_iter().zip(order) {
-            if n % 3 > 0 {
-                torn.land(&writes.iter().filter(|write| write.id == id).cloned().collect::<Vec<_>>());
+        // A batch may arrive in part, but what it holds of one document arrives at once, and after what it refers to.
+        let (referred_to, rest): (Vec<Write>, Vec<Write>) = writes.into_iter().partition(|write| write.is_referred_to);
+        if referred_to.is_empty() || order[0] % 4 > 0 {
+            torn.land(&referred_to);
+            for (id, n) in world.app.all().into_iter().zip(order.into_iter().cycle()) {
+                if n % 3 > 0 {
+                    torn.land(&rest.iter().filter(|write| write.id == id).cloned().collect::<Vec<_>>());
+                }
             }
         }
         torn.reconcile(world.proxy(0));
