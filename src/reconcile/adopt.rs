@@ -11,11 +11,12 @@
 
 use super::{
     Entity, Work,
+    entity::Stored,
     origin::Origins,
     revision::{EditId, Kind},
 };
 use crate::{
-    couch::NodeId,
+    couch::{NodeId, RevTree},
     lens::Lens,
     schema::{ClassId, Direction},
 };
@@ -57,7 +58,8 @@ impl Origins<'_> {
         let is_lacking =
             |node: NodeId| !lacking.holds(from.at(node).edit) && self.arrives(from.at(node).edit, target, source);
         let mut adopted = Vec::new();
-        if lacking.tree.is_empty() || !from.tree.nodes().any(is_lacking) {
+        // Where `_revs_limit` has cut paths, absence proves nothing.
+        if lacking.tree.is_empty() || lacking.tree.is_stemmed() || !from.tree.nodes().any(is_lacking) {
             return adopted;
         }
         for shared in from.tree.nodes().filter(|&node| is_shared(node)) {
@@ -125,7 +127,9 @@ impl Work<'_> {
             let stored = one.at(node);
             stored.kind != Kind::Local && other.holds(stored.edit)
         };
-        !one.tree.is_empty() && !other.tree.is_empty() && !one.tree.nodes().any(is_common)
+        // Where `_revs_limit` has cut paths, they may have had one.
+        let is_whole = |tree: &RevTree<Stored>| !tree.is_empty() && !tree.is_stemmed();
+        is_whole(&one.tree) && is_whole(&other.tree) && !one.tree.nodes().any(is_common)
     }
 
     fn introduce_over(&mut self, lens: &Lens, pairs: &Strangers) {

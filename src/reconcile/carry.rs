@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Body, Want, Work,
+    Body, Entity, Want, Work,
     attach::{Attached, Onto},
     revision::{self, EditId, Kind},
 };
@@ -15,6 +15,13 @@ use crate::{
 
 /// How deep the last edit of another document may stand on a path: far from CouchDB's default `_revs_limit` of 1000.
 const HORIZON: usize = if cfg!(test) { 4 } else { 100 };
+
+/// The same for an entity as it was read: a path that was cut is as long as the database lets it be.
+pub(super) fn horizon(entity: &Entity) -> usize {
+    let cut = entity.members.iter().filter(|member| member.tree.is_stemmed());
+    let lengths = cut.filter_map(|member| Some(member.tree.path(member.tree.winner()?).count()));
+    lengths.max().map_or(HORIZON, |limit| HORIZON.min(limit / 2))
+}
 
 /// One leaf that may have edits for one target, over one lens.
 pub(super) struct Crossing<'a> {
@@ -360,11 +367,12 @@ impl Work<'_> {
     fn fading(&self, target: usize, on_path: &[EditId]) -> Vec<EditId> {
         let class = self.entity.members[target].class;
         let mut fading = Vec::new();
+        let horizon = self.horizon;
         for member in self
             .entity
             .members
             .iter()
-            .filter(|member| on_path.len() > HORIZON && member.class != class)
+            .filter(|member| on_path.len() > horizon && member.class != class)
         {
             let Some(winner) = member.tree.winner() else { continue };
             let edits = member.edits(winner);
@@ -375,7 +383,7 @@ impl Work<'_> {
                     .then(|| on_path.iter().position(|on| on == edit))??;
                 Some((*edit, depth))
             });
-            if let Some((edit, _)) = last.filter(|(edit, depth)| *depth >= HORIZON && !fading.contains(edit)) {
+            if let Some((edit, _)) = last.filter(|(edit, depth)| *depth >= horizon && !fading.contains(edit)) {
                 fading.push(edit);
             }
         }

@@ -21,7 +21,14 @@ impl<'a> Origins<'a> {
     pub fn find(registry: &'a Registry, entity: &Entity) -> Self {
         let mut class = HashMap::new();
         let mut newest_first: Vec<_> = entity.members.iter().collect();
-        newest_first.sort_by_key(|member| registry.age(member.class));
+        // What reached a part and its primary did not begin in the part: it would go no further from there.
+        let is_part = |class: ClassId| {
+            let sides = registry.steps().iter().flat_map(|step| [&step.old, &step.new]);
+            sides
+                .into_iter()
+                .any(|side| side.iter().skip(1).any(|part| *part == class))
+        };
+        newest_first.sort_by_key(|member| (is_part(member.class), registry.age(member.class)));
         for wanted in [&[Kind::Authored, Kind::Merge][..], &[Kind::Mirror]] {
             for member in &newest_first {
                 for stored in member.tree.nodes().map(|node| member.at(node)) {
