@@ -1,7 +1,8 @@
 //! Documents that were in several versions before anybody carried between them: they are brought together once, not as conflicts.
 //!
 //! Two sides of a lens are *strangers* when their primary documents exist and have no edit in common. Of an entity that was ever
-//! carried they are not: what is created in one version has its edit in all. The newer side is carried into the older one, on top of what
+//! carried they are not: what is created in one version has its edit in all. They may also be two todos that clients made at the same time under one key,
+//! which is a conflict: whoever reads the entity tells ([`Entity::has_copies`]). The newer side is carried into the older one, on top of what
 //! that has, even if it says the same: from then on a deletion can be told from one that was made by whoever moved documents
 //! to a newer version by hand. For the same reason a document that lives counts before one that is deleted. What the other side had is *adopted*:
 //! its edits need not be where they never were.
@@ -82,6 +83,9 @@ impl Work<'_> {
     /// Tells for the newest strangers which side is adopted by the other. Answers the lenses between older ones: these come after them, so that
     /// what counts there reaches them as it is then.
     pub(super) fn introduce(&mut self) -> Vec<usize> {
+        if !self.entity.has_copies {
+            return Vec::new();
+        }
         let lenses: Vec<&Lens> = self.lenses.iter().map(|(lens, _)| *lens).collect();
         let strangers = lenses.iter().enumerate().map(|(n, lens)| (n, self.strangers(lens)));
         let mut strangers: Vec<_> = strangers.filter(|(_, pairs)| !pairs.is_empty()).collect();

@@ -42,8 +42,8 @@
 //! A document of another entity that is embedded in one class and referred to in the next ([`Share`](crate::lens::Share)) is an input
 //! beside the leaf: what is embedded newly is *created*, once, and what embeds it *follows*; each in `share.rs`.
 //!
-//! Documents of one entity that nobody ever carried between, because they are older than the first proxy, have no edit in common: they are
-//! brought together once, the newest on top of the older ones, and are no conflict (`adopt.rs`).
+//! Documents of one entity that nobody ever carried between have no edit in common. Where they are older than the first proxy, so that a backfill finds them
+//! ([`Entity::has_copies`]), they are brought together once, the newest on top of the older ones, and are no conflict (`adopt.rs`).
 //!
 //! An edit that nobody here authored (an *orphan*: a device restored only its newest class) is carried from its newest holder.
 //! Where `_revs_limit` has cut paths, absence proves nothing: an edit that both sides have vouches for what stood before it, and
@@ -96,14 +96,13 @@
 //! Of copies that were in several versions before (400 histories of each kind, `tests/adoption.rs`): equal or edited apart, whole or compacted, they are
 //! in step after one look with no conflict, the newest says what it said, and what each had stands below; nothing that is written afterwards
 //! is lost or in conflict; two masters with stale proxies come to rest with the same trees. If that look is torn, or a document between two others
-//! is missing, that is mended too, unless a part need not exist: then a conflict may stay. Whoever writes to a copy before anybody has looked writes before that look: where the
-//! newer ones say something else, they count. A copy whose history `_revs_limit` has cut is in conflict with the others, as it may have been carried.
+//! is missing, that is mended too, unless a part need not exist: then a conflict may stay. What is written
+//! to a copy before anybody has looked is in conflict with the others. A copy whose history `_revs_limit` has cut is in conflict with the others, as it may have been carried.
 //!
 //! Not proven: lenses that fail (their edits are refused and everything else carried), attachments of parts, merging of fields together with
 //! shared documents beyond what every run of the tests tries, more than two inputs, schemas
-//! in which both sides of a lens have several classes, several versions creating one key at the same time without knowing of each other (nothing is lost,
-//! but versions may show different winners until the conflict is resolved, and where nobody has looked at either they are taken for copies),
-//! edit ids that collide (48 bits within one entity).
+//! in which both sides of a lens have several classes, several versions creating one key without knowing of each other (nothing is lost,
+//! but versions may show different winners until the conflict is resolved), edit ids that collide (48 bits within one entity).
 
 mod adopt;
 mod attach;

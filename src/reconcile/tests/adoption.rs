@@ -41,7 +41,6 @@ fn copied(kind: Kind, merging: [bool; 2], servers: usize, before: &[Act], apart:
         world.edit(client, attaching_nothing(*what));
         world.push(client);
     }
-    world.begin();
     world
 }
 
@@ -81,7 +80,8 @@ proptest! {
             world.servers[0].0.values_mut().for_each(|tree| tree.compact());
         }
         let was = world.servers[0].clone();
-        world.reconcile(0);
+        let writes = world.begin(0);
+        world.servers[0].land(&writes);
         let now = &world.servers[0];
         in_step(&world)?;
         prop_assert!(now.missing(world.proxy(0)).writes.is_empty(), "not idempotent: {now:#?}");
@@ -105,7 +105,8 @@ proptest! {
         let id = world.app.ids[missing % if kind == Kind::Share { 3 } else { 4 }].clone();
         world.servers[0].0.remove(&id);
         world.clients[HAND].db.0.remove(&id);
-        world.reconcile(0);
+        let writes = world.begin(0);
+        world.servers[0].land(&writes);
         in_step(&world)?;
         edit_in_step(&mut world, after)?;
     }
@@ -116,11 +117,12 @@ proptest! {
         kind in whole(), before in acts(6), apart in vec(any::<Act>(), 0..4), lost in any::<u8>(), after in acts(10), merging in any::<[bool; 2]>()
     ) {
         let mut world = copied(kind, merging, 1, &before, &apart);
-        let mut writes = world.servers[0].missing(world.proxy(0)).writes;
+        let mut writes = world.begin(0);
         let ids = world.app.ids.clone();
         writes.retain(|write| ids.iter().position(|id| *id == write.id).is_none_or(|n| lost >> n & 1 == 0));
         world.servers[0].land(&writes);
-        world.reconcile(0);
+        let writes = world.begin(0);
+        world.servers[0].land(&writes);
         in_step(&world)?;
         edit_in_step(&mut world, after)?;
     }
@@ -135,7 +137,7 @@ proptest! {
         let from = world.servers[0].clone();
         from.replicate_to(&mut world.servers[1], &world.app.all());
         for server in 0..2 {
-            let writes = world.servers[server].missing(world.proxy(server)).writes;
+            let writes = world.begin(server);
             world.late.push((server, writes));
         }
         world.clients[1].server = 1;

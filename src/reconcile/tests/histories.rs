@@ -80,9 +80,17 @@ impl World {
         self.authored.push((id.to_owned(), path.swap_remove(0), body));
     }
 
-    /// What was written so far was there before anybody carried anything.
-    pub fn begin(&mut self) {
+    /// What was written so far was there before anybody carried anything, which a proxy of this server does now.
+    pub fn begin(&mut self, server: usize) -> Vec<Write> {
         self.authored.clear();
+        for app in [&mut self.app, &mut self.merging] {
+            app.has_copies = true;
+        }
+        let writes = self.servers[server].missing(self.proxy(server)).writes;
+        for app in [&mut self.app, &mut self.merging] {
+            app.has_copies = false;
+        }
+        writes
     }
 
     /// One field at a time, as people edit.
