@@ -2,6 +2,9 @@
 
 use super::{Class, ClassId, Flaw};
 
+mod graph;
+mod sharing;
+
 /// One lens's two sides; the first class of a side is its primary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
@@ -84,7 +87,7 @@ impl Registry {
     pub fn new(classes: Vec<Class>, steps: Vec<Step>) -> Result<Self, Vec<(Place, Flaw)>> {
         let mut flaws = Vec::new();
         ambiguous(&classes, &mut flaws);
-        let entity_of = tie(&classes, &steps, &mut flaws);
+        let entity_of = graph::tie(&classes, &steps, &mut flaws);
         if !flaws.is_empty() {
             return Err(flaws);
         }
@@ -98,11 +101,13 @@ impl Registry {
             entities[entity].push(ClassId(class));
         }
         let reach = (0..classes.len())
-            .map(|origin| reach(ClassId(origin), classes.len(), &steps))
+            .map(|origin| graph::reach(ClassId(origin), classes.len(), &steps))
             .collect();
-        let age = (0..classes.len()).map(|class| age(ClassId(class), &steps)).collect();
-        let flows = flows(&steps);
-        sharing(&classes, &steps, &flows, &entity_of, &mut flaws);
+        let age = (0..classes.len())
+            .map(|class| graph::age(ClassId(class), &steps))
+            .collect();
+        let flows = graph::flows(&steps);
+        sharing::check(&classes, &steps, &flows, &entity_of, &mut flaws);
         if !flaws.is_empty() {
             return Err(flaws);
         }
@@ -241,181 +246,12 @@ fn ambiguous(classes: &[Class], flaws: &mut Vec<(Place, Flaw)>) {
     }
 }
 
-/// Finds the trees of the graph whose nodes are classes and steps; answers for each class the number of its tree.
-fn tie(classes: &[Class], steps: &[Step], flaws: &mut Vec<(Place, Flaw)>) -> Vec<usize> {
-    let mut tree: Vec<usize> = (0..classes.len()).collect();
-    let mut ended: Vec<(usize, ClassId)> = Vec::new();
-    for (n, step) in steps.iter().enumerate() {
-        let mut flaw = |what, mend| flaws.push((Place::Step(n), Flaw::new("", what, mend)));
-        if step.is_end() {
-            ended.extend(step.old.iter().map(|&class| (n, class)));
-            continue;
-        }
-        let members: Vec<ClassId> = step.old.iter().chain(&step.new).copied().collect();
-        let first = members[0];
-        for &class in &members[1..] {
-            let (a, b) = (tree[first.0], tree[class.0]);
-            if a == b {
-                flaw(
-                    format!("lenses reach {} twice", classes[class.0].name),
-                    "lenses form a tree: between two classes there is exactly one way",
-                );
-            }
-            tree.iter_mut().filter(|t| **t == b).for_each(|t| *t = a);
-            let (a, b) = (&classes[first.0], &classes[class.0]);
-            if a.pattern.is_keyed() != b.pattern.is_keyed() {
-                flaw(
-                    format!(
-                        "a lens ties {} and {}, but only one of them has a key in its id",
-                        a.name, b.name
-                    ),
-                    "documents tied by a lens share their key: put `{key}` into both patterns or into none",
-                );
-            }
-        }
-    }
-    for (n, class) in ended {
-        let mut others = steps.iter().enumerate().filter(|(other, _)| *other != n);
-        if others.any(|(_, step)| step.old.contains(&class)) {
-            let what = format!(
-                "{} ends here, but another lens has it on its old side",
-                classes[class.0].name
-            );
-            let mend = "keep the one that is meant: a class has one successor or none";
-            flaws.push((Place::Step(n), Flaw::new("", what, mend)));
-        }
-    }
-    tree
-}
-
-fn reach(origin: ClassId, classes: usize, steps: &[Step]) -> Vec<Option<ClassId>> {
-    let mut via = vec![None; classes];
-    let mut frontier = vec![(origin, None)];
-    while let Some((at, arrived_by)) = frontier.pop() {
-        for (n, step) in steps.iter().enumerate().filter(|(n, _)| Some(*n) != arrived_by) {
-            for direction in Direction::BOTH {
-                let (near, far) = step.sides(direction);
-                if near.contains(&at) {
-                    for &target in far {
-                        via[target.0] = Some(at);
-                        frontier.push((target, Some(n)));
-                    }
-                }
-            }
-        }
-    }
-    via
-}
-
-/// The steps form a tree, so this ends.
-fn age(class: ClassId, steps: &[Step]) -> usize {
-    let next = steps
-        .iter()
-        .filter(|step| step.old.contains(&class))
-        .flat_map(|step| &step.new);
-    next.map(|&next| 1 + age(next, steps)).max().unwrap_or(0)
-}
-
-fn flows(steps: &[Step]) -> Vec<Option<Direction>> {
-    let merging = |step: &Step| match (step.old.len(), step.new.len()) {
-        (1, 1) | (_, 0) => None,
-        (1, _) => Some(Direction::Down),
-        (_, 1) => Some(Direction::Up),
-        _ => None,
-    };
-    let mut flows: Vec<Option<Direction>> = steps.iter().map(merging).collect();
-    let is_plain = |step: &Step| step.old.len() == 1 && step.new.len() == 1;
-    let mut merged: Vec<ClassId> = steps
-        .iter()
-        .zip(&flows)
-        .filter_map(|(step, flow)| Some(step.sides((*flow)?).1[0]))
-        .collect();
-    while let Some(class) = merged.pop() {
-        for (step, flow) in steps
-            .iter()
-            .zip(&mut flows)
-            .filter(|(step, flow)| is_plain(step) && flow.is_none())
-        {
-            let from_here = Direction::BOTH
-                .into_iter()
-                .find(|&direction| step.sides(direction).0 == [class]);
-            if let Some(direction) = from_here {
-                *flow = Some(direction);
-                merged.push(step.sides(direction).1[0]);
-            }
-        }
-    }
-    for (step, flow) in steps.iter().zip(&mut flows) {
-        *flow = flow.or(is_plain(step).then_some(Direction::Down));
-    }
-    flows
-}
-
-/// What sharing needs of the graph: entities that embed others form no cycle, or an edit would go round for ever; and documents of the old side
-/// follow those of the new, because only these refer.
-fn sharing(
-    classes: &[Class],
-    steps: &[Step],
-    flows: &[Option<Direction>],
-    entity_of: &[usize],
-    flaws: &mut Vec<(Place, Flaw)>,
-) {
-    let embeds = |entity: usize| {
-        let of_entity = steps
-            .iter()
-            .filter(move |step| step.old.first().is_some_and(|class| entity_of[class.0] == entity));
-        of_entity.flat_map(|step| step.shared.iter().map(|class| entity_of[class.0]))
-    };
-    for (n, step) in steps.iter().enumerate().filter(|(_, step)| !step.shared.is_empty()) {
-        let mut flaw = |what, mend| flaws.push((Place::Step(n), Flaw::new("/share", what, mend)));
-        for class in &step.shared {
-            let name = &classes[class.0].name;
-            if !classes[class.0].pattern.is_keyed() {
-                flaw(
-                    format!("{name} has one document only: there is nothing to refer to"),
-                    "name a class whose `documentId` holds `{key}`",
-                );
-            }
-            if entity_of.iter().filter(|entity| **entity == entity_of[class.0]).count() > 1
-                && step
-                    .old
-                    .first()
-                    .is_none_or(|old| entity_of[old.0] != entity_of[class.0])
-            {
-                flaw(
-                    format!("{name} is shared, and a lens ties it to other classes, which is not supported"),
-                    "keep shared documents in one version, or refer to them in every version",
-                );
-            }
-            let mut seen = vec![entity_of[class.0]];
-            let mut next = 0;
-            while let Some(&entity) = seen.get(next) {
-                let new: Vec<usize> = embeds(entity).filter(|entity| !seen.contains(entity)).collect();
-                seen.extend(new);
-                next += 1;
-            }
-            if step.old.first().is_some_and(|old| seen.contains(&entity_of[old.0])) {
-                flaw(
-                    format!("documents of {name} embed, directly or through others, those that embed them"),
-                    "embed one way only: keep the reference in all versions on the other",
-                );
-            }
-        }
-        if flows[n] != Some(Direction::Down) {
-            flaw(
-                "documents are shared by classes that an older lens has merged".to_owned(),
-                "share in a chain of lenses that splits classes or keeps them: what merges and shares is not supported",
-            );
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::schema::{ClassName, IdPattern, pattern::DEFAULT};
 
-    fn class(name: &str, pattern: &str) -> Class {
+    pub(super) fn class(name: &str, pattern: &str) -> Class {
         let name: ClassName = name.parse().unwrap();
         let pattern = IdPattern::new(pattern, &name).unwrap();
         let version = semver::Version::new(name.major, 0, 0);
@@ -506,49 +342,5 @@ mod tests {
         assert!(flaws[0].1.what.contains("a@3 twice"), "{flaws:?}");
         let flaws = Registry::new(vec![class("a@1", "a:{key}"), class("b@1", "{key}:b")], vec![]).unwrap_err();
         assert!(flaws[0].1.what.contains("cannot be told apart"), "{flaws:?}");
-    }
-
-    #[test]
-    fn refuses_documents_that_embed_each_other() {
-        let classes = |settings: &str| {
-            vec![
-                class("a@1", DEFAULT),
-                class("a@2", DEFAULT),
-                class("b@1", DEFAULT),
-                class("b@2", DEFAULT),
-                class("settings@1", settings),
-                class("c@1", DEFAULT),
-            ]
-        };
-        let step = |old: &[usize], new: &[usize], shared: &[usize]| Step {
-            old: old.iter().copied().map(ClassId).collect(),
-            new: new.iter().copied().map(ClassId).collect(),
-            shared: shared.iter().copied().map(ClassId).collect(),
-        };
-        let fine = Registry::new(classes(DEFAULT), vec![step(&[0], &[1], &[4]), step(&[2], &[3], &[4])]).unwrap();
-        assert_eq!(fine.embedding(ClassId(4)).collect::<Vec<_>>(), [0, 1]);
-        assert!(fine.is_shared(ClassId(4)) && !fine.is_shared(ClassId(2)));
-        for (steps, settings, what) in [
-            (vec![step(&[0], &[1], &[1])], DEFAULT, "those that embed them"),
-            (
-                vec![step(&[0], &[1], &[3]), step(&[2], &[3], &[1])],
-                DEFAULT,
-                "those that embed them",
-            ),
-            (vec![step(&[0], &[1], &[4])], "settings", "one document only"),
-            (
-                vec![step(&[0], &[1], &[3]), step(&[2], &[3], &[])],
-                DEFAULT,
-                "ties it to other classes",
-            ),
-            (
-                vec![step(&[0, 2], &[1], &[]), step(&[1], &[5], &[4])],
-                DEFAULT,
-                "has merged",
-            ),
-        ] {
-            let flaws = Registry::new(classes(settings), steps).unwrap_err();
-            assert!(flaws.iter().any(|(_, flaw)| flaw.what.contains(what)), "{flaws:?}");
-        }
     }
 }
