@@ -28,15 +28,22 @@ impl Origins<'_> {
     pub fn find_adopted<'l>(&mut self, lenses: impl Iterator<Item = &'l Lens>, entity: &Entity) {
         for (lens, to) in lenses.flat_map(|lens| Direction::BOTH.map(|to| (lens, to))) {
             let (near, far) = lens.step().sides(to);
+            let mut adopting = Vec::new();
             for &source in near {
                 let mut of_primary = Vec::new();
                 for &target in far {
-                    // Edits of which an optional part was not made are not in it either: for it the primary speaks.
+                    // Edits of which an optional part was not made are not in it either, and one may begin before the other side knows of it:
+                    // for it the primary speaks.
                     let adopted = if lens.is_optional(target) {
                         of_primary.clone()
+                    } else if lens.is_optional(source) && !adopting.contains(&target) {
+                        Vec::new()
                     } else {
                         self.adopted_in(entity, source, target)
                     };
+                    if !adopted.is_empty() {
+                        adopting.push(target);
+                    }
                     self.adopt(target, adopted.iter().copied());
                     if Some(&target) == far.first() {
                         of_primary = adopted;
@@ -158,5 +165,6 @@ impl Work<'_> {
             self.origins.adopt(by, edits.into_iter().flatten());
         }
         self.untold.clear();
+        self.companions.forget();
     }
 }

@@ -288,7 +288,6 @@ impl Work<'_> {
         };
         for &class in near {
             let place = self.member(class);
-            let member = &self.entity.members[place];
             let (node, end, at) = if place == source {
                 (told, crossing.leaf, 0)
             } else if let Some(other) = self.companion(source, crossing.leaf, place) {
@@ -301,6 +300,7 @@ impl Work<'_> {
                 inputs.shown.push(None);
                 continue;
             };
+            let member = &self.entity.members[place];
             inputs.bodies.push(member.at(node).body.live().cloned());
             inputs.shown.push(Some(node));
             inputs.revs.push(member.tree.rev(node).clone());
@@ -309,27 +309,6 @@ impl Work<'_> {
                 .insert(at, (place, end, member.edits(end).into_iter().collect()));
         }
         Some(inputs)
-    }
-
-    /// The leaf of another input that goes with a leaf: of several that which has seen the same edits, as far as they belong into
-    /// both; else the winner. A dead one goes with a dead leaf only.
-    pub(super) fn companion(&self, source: usize, leaf: NodeId, other: usize) -> Option<NodeId> {
-        let (here, there) = (&self.entity.members[source], &self.entity.members[other]);
-        let is_dead = here.at(leaf).is_tombstone();
-        let mut leaves: Vec<NodeId> = there.tree.leaves().collect();
-        leaves.retain(|&node| is_dead || !there.at(node).is_tombstone());
-        if leaves.len() > 1 {
-            let common = |edits: Vec<EditId>| -> HashSet<EditId> {
-                let belongs = |edit: &EditId| [here, there].iter().all(|m| self.origins.belongs(*edit, m.class));
-                edits.into_iter().filter(belongs).collect()
-            };
-            let wanted = common(here.edits(leaf));
-            leaves.sort_by_key(|&node| std::cmp::Reverse((!there.at(node).is_tombstone(), there.tree.rev(node))));
-            if let Some(&same) = leaves.iter().find(|&&node| common(there.edits(node)) == wanted) {
-                return Some(same);
-            }
-        }
-        there.tree.winner()
     }
 
     /// The revision whose body a leaf's edits tell: the leaf, or what stands below revisions that only tidy this document and

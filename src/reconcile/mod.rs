@@ -107,6 +107,7 @@
 mod adopt;
 mod attach;
 mod carry;
+mod companion;
 pub mod entity;
 mod merge;
 mod origin;
@@ -128,6 +129,7 @@ use crate::{
     schema::{ClassId, Direction, Registry, Violation},
 };
 pub use attach::Incoming;
+use companion::Companions;
 pub use entity::{Body, Entity, Member};
 use origin::Origins;
 use revision::{EditId, Kind};
@@ -215,6 +217,7 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
         untold: HashMap::new(),
         unmade: HashSet::new(),
         introduced: HashSet::new(),
+        companions: Companions::default(),
         registry,
         lenses,
         entity,
@@ -258,6 +261,7 @@ struct Work<'a> {
     unmade: HashSet<(usize, EditId)>,
     /// The lenses over which it was tried to carry.
     introduced: HashSet<usize>,
+    companions: Companions,
     outcome: Outcome,
 }
 
