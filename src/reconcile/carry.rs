@@ -16,11 +16,12 @@ use crate::{
 /// How deep the last edit of another document may stand on a path: far from CouchDB's default `_revs_limit` of 1000.
 const HORIZON: usize = if cfg!(test) { 4 } else { 100 };
 
-/// The same for an entity as it was read: a path that was cut is as long as the database lets it be.
+/// The same for an entity as it was read: a path that was cut is as long as the database lets it be, or by one longer if it was read before a
+/// client's write that was added to it.
 pub(super) fn horizon(entity: &Entity) -> usize {
     let cut = entity.members.iter().filter(|member| member.tree.is_stemmed());
     let lengths = cut.filter_map(|member| Some(member.tree.path(member.tree.winner()?).count()));
-    lengths.max().map_or(HORIZON, |limit| HORIZON.min(limit / 2))
+    lengths.min().map_or(HORIZON, |limit| HORIZON.min(limit / 2).max(1))
 }
 
 /// One leaf that may have edits for one target, over one lens.
