@@ -207,7 +207,8 @@ impl Work<'_> {
             .unwrap_or_default()
     }
 
-    /// All edits of a leaf that arrive at `target` through it stand on one path there, with all else that both have.
+    /// All edits of a leaf that arrive at `target` through it stand on one path there, with all else that both have, but for what was
+    /// deleted there and the leaf has outlived.
     fn has_arrived(&self, source: usize, leaf: NodeId, target: usize) -> bool {
         let member = &self.entity.members[target];
         if self.is_cut(target) {
@@ -225,7 +226,8 @@ impl Work<'_> {
             return true;
         }
         let mut edits = self.entity.members[source].edits(leaf);
-        edits.retain(|edit| member.holds(*edit) && self.origins.belongs(*edit, member.class));
+        let ended = member.ended(&edits);
+        edits.retain(|edit| member.holds(*edit) && self.origins.belongs(*edit, member.class) && !ended.contains(edit));
         let has_all = |node: NodeId| {
             let path: HashSet<EditId> = member.tree.path(node).map(|node| member.at(node).edit).collect();
             edits.iter().all(|edit| path.contains(edit))

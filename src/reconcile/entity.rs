@@ -151,6 +151,13 @@ impl Member {
         edits
     }
 
+    /// The edits on the paths of those leaves that a client has deleted here by one of these edits.
+    pub fn ended(&self, by: &[EditId]) -> HashSet<EditId> {
+        let nodes = by.iter().flat_map(|edit| self.places(*edit)).copied();
+        let deletions = nodes.filter(|&node| self.at(node).is_tombstone() && self.at(node).kind == Kind::Authored);
+        deletions.flat_map(|node| self.edits(node)).collect()
+    }
+
     /// The revisions on the path of `node`, newest first.
     pub fn revs(&self, node: NodeId) -> Vec<Rev> {
         self.tree.path(node).map(|n| self.tree.rev(n).clone()).collect()

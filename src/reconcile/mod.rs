@@ -10,12 +10,14 @@
 //!
 //! Carrying takes every leaf over every lens to every document on the far side:
 //!
-//! 1. A leaf has *arrived* when all its edits that reach the target through it stand on one path there.
+//! 1. A leaf has *arrived* when all its edits that reach the target through it stand on one path there, but for those of a branch that was
+//!    deleted there by an edit that the leaf has, too.
 //! 2. A document that the lens waits for, and that does not exist, stops it: the entity is *waiting*.
 //! 3. The *parent* of the new revision is the node of the target with most of the leaf's edits on whose path every edit has been
 //!    seen: for an edit that belongs to the leaf's class the leaf's own path decides, for others that of the other
-//!    inputs. A leaf is a fast-forward, an inner node a conflict. The other inputs are those leaves that have seen the same
-//!    edits, else their winners.
+//!    inputs; and whoever has an edit that was authored in the target has seen what stands below it there. A leaf is a fast-forward, an
+//!    inner node a conflict. The other inputs are those leaves that have seen the same edits, dead ones beside a dead leaf, else their
+//!    winners.
 //! 4. The body is put by the lens into what stands at the parent; a deleted primary, and a branch that was closed while its
 //!    document lives on, make a tombstone. But a document that the conflict never reached, and one that holds more than the part whose
 //!    branch was closed, live on with what the source shows. What the lens reads of a leaf is what was authored or mirrored there, not what
@@ -27,8 +29,8 @@
 //!    lacks are told with the revision, and where they are.
 //!
 //! Then each document is settled, in revisions that are never carried: leaves that are *behind* another one, or were *rejected* or
-//! *ended* elsewhere, end; a merged document whose branches only racing proxies made is *joined*; and along
-//! [`Registry::flow`] documents *agree* on the winner of a conflict.
+//! *ended* elsewhere, end; a merged document whose branches only racing proxies made is *joined*, and *revived* where these have ended them
+//! all; and along [`Registry::flow`] documents *agree* on the winner of a conflict.
 //!
 //! When all that is done, two living sides of a conflict that have changed different fields are *merged*, in the finest classes and if
 //! these ask for it ([`Class::merges_fields`](crate::schema::Class::merges_fields)), exactly as if a client had resolved them: by an edit on one side,
@@ -64,7 +66,9 @@
 //! * concurrent edits are a conflict in every version with the same winner, and resolving it in any version, by any client, resolves
 //!   it in all;
 //! * the primary documents of all versions have the same attachments, and no stub is written of what a document does not have;
-//! * whatever part of a fan-out arrives, looking again loses nothing and ends in agreement; a second look finds nothing.
+//! * whoever then resolves all conflicts of one version's documents, in one push or one document after another, resolves them in all, for good:
+//!   proxies may race with whoever keeps the winners; where a part need not exist they have to be kept;
+//! * whatever part of a fan-out arrives, and what is referred to arrives before what refers to it, looking again loses nothing and ends in agreement; a second look finds nothing.
 //!
 //! Of shared documents further: older versions' copies, however old, change no reference and create nothing, as long as the revision that their
 //! author saw is known.
@@ -78,7 +82,11 @@
 //! * so too while they go on, proxies race, and masters of which one may not merge meet at any time; but where a lens makes one document of several,
 //!   or a part need not exist, a conflict may stay, in which everything is told.
 //!
-//! A merge of which only the revisions in older classes arrived, as when a batch is torn, may take one look more to be at rest.
+//! A merge of which only the revisions in older classes arrived, as when a batch is torn, may take one look more to be at rest. Where the sides of
+//! a conflict are merged before a part of them clashes, versions that see documents merged do not know that the part is in conflict.
+//!
+//! Whoever keeps losers of some documents while proxies race with that may leave a part in conflict (seen once in a thousand), and where a part
+//! need not exist, versions may then show it differently.
 //!
 //! What a document in conflict shows agrees for the primary documents of all versions. Of a part (a todo's status, a person's address)
 //! the merged document may show the loser, where the winner's branch has met a deletion: seen in some of 10,000

@@ -20,6 +20,8 @@ struct Search<'a> {
     lens: &'a Lens,
     target: &'a Member,
     inputs: &'a Inputs,
+    /// See [`Work::below`]: whoever has seen an edit has seen what its author saw.
+    below: HashSet<NodeId>,
     is_cut: bool,
     shared: HashMap<NodeId, Shared>,
 }
@@ -28,20 +30,39 @@ impl Work<'_> {
     /// The node of the target that has most of the leaf's edits, then of any, and on whose path every edit has been seen by the
     /// inputs, or can never be. A leaf is a fast-forward; an inner node, or none, is a conflict.
     pub(super) fn parent(&mut self, lens: &Lens, target: usize, inputs: &Inputs) -> Option<NodeId> {
+        let below = self.below(target, inputs);
         let candidates = if self.is_cut(target) {
             self.entity.members[target].tree.nodes().collect()
         } else {
-            self.candidates(lens, target, inputs)
+            let mut candidates = self.candidates(lens, target, inputs);
+            candidates.extend(&below);
+            candidates
         };
         let search = Search {
             work: self,
             lens,
             target: &self.entity.members[target],
             inputs,
+            below,
             is_cut: self.is_cut(target),
             shared: HashMap::new(),
         };
         search.best(candidates)
+    }
+
+    /// What stands below edits that the leaf has and that were authored in the target, themselves included.
+    fn below(&self, target: usize, inputs: &Inputs) -> HashSet<NodeId> {
+        let target = &self.entity.members[target];
+        let edits = inputs.ends.first().into_iter().flat_map(|(_, _, path)| path);
+        let places = edits.flat_map(|edit| target.places(*edit)).copied();
+        let mut below = HashSet::new();
+        for authored in places.filter(|&node| target.at(node).kind == Kind::Authored) {
+            let mut at = Some(authored);
+            while let Some(node) = at.filter(|&node| below.insert(node)) {
+                at = target.tree.parent(node);
+            }
+        }
+        below
     }
 
     /// Nodes with an edit that the inputs have seen, and those with one of which they need not tell.
@@ -85,7 +106,7 @@ impl Search<'_> {
     /// Whether a node fits, whose parent is in `fitting` if it does.
     fn fits(&self, node: NodeId, fitting: &HashSet<NodeId>) -> bool {
         let edit = self.target.at(node).edit;
-        let seen = self.seen(edit);
+        let seen = self.seen(edit).map(|seen| seen || self.below.contains(&node));
         // Where `_revs_limit` has cut paths, an edit whose author is no longer known is too old to be in conflict.
         let is_old = self.is_cut && self.work.origins.is_orphan(edit);
         let stands = || {

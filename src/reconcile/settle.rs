@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Member, Work,
+    Body, Member, Work,
     attach::Onto,
     entity::Stored,
     revision::{self, EditId, Kind},
@@ -256,14 +256,12 @@ impl Work<'_> {
         // A leaf of our own is looked at even when it is alone: a proxy may have ended its rivals and died. A client's own is
         // not ours to complete, unless what it follows was made to agree with others.
         let is_ours = |&leaf: &NodeId| member.at(leaf).kind != Kind::Authored;
+        let has_optional = on
+            .inputs
+            .iter()
+            .any(|&input| on.lens.is_optional(self.entity.members[input].class));
         // A part that need not exist may have no branch that shows that the leaf does not know what it says now.
-        let is_apart = |&leaf: &NodeId| {
-            let has_optional = on
-                .inputs
-                .iter()
-                .any(|&input| on.lens.is_optional(self.entity.members[input].class));
-            has_optional && !self.not_on_path(on, leaf).is_empty()
-        };
+        let is_apart = |&leaf: &NodeId| has_optional && !self.not_on_path(on, leaf).is_empty();
         let is_diverged = live.len() > 1
             || !live.is_empty()
                 && (is_gone
@@ -271,6 +269,9 @@ impl Work<'_> {
                     || is_ours(&live[0])
                     || is_apart(&live[0])
                     || primary.at(shown).kind == Kind::Local);
+        if live.is_empty() && !is_gone {
+            return self.revive(on, shown);
+        }
         if !is_diverged || !on.inputs.iter().all(|&input| self.has_all(input, on.place, &live)) {
             return false;
         }
@@ -305,6 +306,25 @@ impl Work<'_> {
         rest.fold(extended, |moved, leaf| self.drop_leaf(on.place, leaf) | moved)
     }
 
+    /// What the primary input shows lives in a document that follows it, too. Proxies that raced may have ended every branch that has it, each for
+    /// another's sake.
+    fn revive(&mut self, on: &Alignment, shown: NodeId) -> bool {
+        let (member, primary) = (&self.entity.members[on.place], &self.entity.members[on.inputs[0]]);
+        let is_told = |node: &NodeId| primary.at(*node).kind != Kind::Local;
+        let Some(last) = primary.tree.path(shown).find(is_told) else {
+            return false;
+        };
+        let is_ours = |&leaf: &NodeId| {
+            let stored = member.at(leaf);
+            stored.is_tombstone() && stored.kind == Kind::Local
+        };
+        let edit = primary.at(last).edit;
+        let has_it = |&leaf: &NodeId| member.tree.path(leaf).any(|node| member.at(node).edit == edit);
+        let ended = member.tree.leaves().filter(|leaf| is_ours(leaf) && has_it(leaf));
+        let ended = ended.max_by_key(|&leaf| member.tree.rev(leaf));
+        ended.is_some_and(|leaf| self.show_winners(on, "join", leaf))
+    }
+
     /// Extends a leaf so that it wins and shows what the winners of the inputs make.
     fn show_winners(&mut self, on: &Alignment, reason: &str, leaf: NodeId) -> bool {
         let shown: Vec<Option<NodeId>> = on
@@ -322,7 +342,14 @@ impl Work<'_> {
             return false;
         };
         let member = &self.entity.members[on.place];
-        let Some(old) = member.at(leaf).body.live() else {
+        let stands = |node: &NodeId| !member.at(*node).is_tombstone();
+        let Some(last) = member.tree.path(leaf).find(stands) else {
+            return false;
+        };
+        let Some(old) = member.at(last).body.live() else {
+            if matches!(member.at(last).body, Body::Unread) {
+                self.want(on.place, last);
+            }
             return false;
         };
         let inputs = on.inputs.iter().map(|&input| &self.entity.members[input]);
@@ -363,7 +390,7 @@ impl Work<'_> {
         };
         // Once for the same winners: a lens that answers differently each time must not make revisions without end.
         let is_same = shown.fields.same_as(&old.fields) && shown.has_same_attachments(old);
-        if arriving.is_empty() && is_winner && (is_same || member.at(leaf).edit == edit) {
+        if arriving.is_empty() && is_winner && last == leaf && (is_same || member.at(leaf).edit == edit) {
             return false;
         }
         if let Err(violation) = self.fits(on.target, &shown) {

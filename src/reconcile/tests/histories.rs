@@ -153,9 +153,9 @@ impl World {
         body["_attachments"] = attachments.into();
     }
 
-    /// A client deletes all but the winner of each of its documents. What it pushes is fanned out when all of it has arrived, after each document,
-    /// or by proxies that race.
-    fn resolve(&mut self, client: usize, [order, fan_out]: [u8; 2]) {
+    /// A client deletes all but one branch of each of its documents: the winner, where proxies race or a part need not exist. What it
+    /// pushes is fanned out when all of it has arrived, after each deletion, or by proxies that race.
+    fn resolve(&mut self, client: usize, [order, fan_out]: [u8; 2], choices: [u8; 2]) {
         self.pull(client);
         let Client { version, server, .. } = self.clients[client];
         let ids = [Some(self.app.main(version)), self.app.part(version)];
@@ -165,8 +165,13 @@ impl World {
         }
         for id in ids {
             let tree = self.clients[client].db.tree(&id);
-            let winner = tree.winner();
-            for leaf in tree.live().into_iter().filter(|leaf| Some(leaf) != winner.as_ref()) {
+            let mut leaves = tree.live();
+            let winner = tree.winner().filter(|_| fan_out == 2 || self.app.is_optional());
+            let choice = choices[usize::from(id == self.app.main(version))];
+            if let Some(kept) = winner.or(leaves.get(pick(choice, leaves.len().max(1))).cloned()) {
+                leaves.retain(|leaf| *leaf != kept);
+            }
+            for leaf in leaves {
                 self.append(client, &id, tree.path(&leaf), None);
                 if fan_out > 0 {
                     self.push(client);
@@ -485,7 +490,7 @@ proptest! {
     /// Whoever resolves all that is in conflict in the documents of one version, as it shows them, resolves it in all, for good.
     #[test]
     fn whoever_resolves_all_in_one_version_resolves_it_in_all(
-        kind in kinds(), before in acts(4), versions in vec(1usize..4, 3), acts in acts(12), resolver in 0usize..3, how in any::<[u8; 2]>(), merging in any::<[bool; 2]>()
+        kind in kinds(), before in acts(4), versions in vec(1usize..4, 3), acts in acts(20), resolver in 0usize..3, how in any::<[u8; 2]>(), choices in any::<[u8; 2]>(), merging in any::<[bool; 2]>()
     ) {
         let mut world = World::new(kind, merging, 1, &[1, 2, 3, versions[0], versions[1], versions[2]]);
         world.turn(0, 1);
@@ -510,7 +515,7 @@ proptest! {
         world.app.assert_agreement(&world.servers[0])?;
         // Proxies that race merge what is being resolved.
         let races = if merging[0] { 2 } else { 3 };
-        world.resolve(resolver, [how[0], how[1] % races]);
+        world.resolve(resolver, [how[0], how[1] % races], choices);
         world.settle();
         let mut conflicts = world.conflicts(0);
         // Of a group those who embed it do not know that it is in conflict, and those who see documents merged may not know it of a part.
