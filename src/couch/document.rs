@@ -150,7 +150,7 @@ impl Fields {
     }
 
     /// Name and value of every field.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> + Clone {
         self.now.iter().map(|place| {
             let (name, value) = place.field(&self.read);
             (name.as_str(), &**value)

@@ -92,6 +92,12 @@ struct Written {
     rev: String,
 }
 
+#[derive(Deserialize)]
+struct Kept {
+    #[serde(rename = "_rev")]
+    rev: String,
+}
+
 impl Leases {
     /// Shares the databases of these patterns with all who have the same.
     pub fn new(upstream: Upstream, patterns: &[String], term: Duration) -> Self {
@@ -193,7 +199,7 @@ impl Leases {
 
     async fn renew(&self) -> Result<(), Error> {
         let at = path([DATABASE, &self.id(&self.me)]);
-        // Of a lease that others removed a newer revision is there; of a database that was made anew none.
+        // Of a renewal whose answer was lost, or a lease that others removed, another revision is there; of a database that was made anew none.
         for _ in 0..3 {
             let rev = self.state().rev.clone();
             let lease = Lease {
@@ -212,7 +218,10 @@ impl Leases {
                     self.state().rev = None;
                     ensure_database(&self.upstream).await?;
                 }
-                StatusCode::CONFLICT => self.state().rev = None,
+                StatusCode::CONFLICT => {
+                    let there = self.there(&at).await?;
+                    self.state().rev = there;
+                }
                 _ => {
                     let reply = reply.expect(&[StatusCode::CREATED, StatusCode::ACCEPTED])?;
                     self.state().rev = Some(reply.json::<Written>()?.rev);
@@ -225,6 +234,16 @@ impl Leases {
             source: "it is in conflict, and cannot be renewed".into(),
         }
         .into())
+    }
+
+    /// The revision of its own lease, if it is there.
+    async fn there(&self, at: &str) -> Result<Option<String>, Error> {
+        let ask = Ask::new(Method::GET, "a lease", at);
+        let reply = ask.send(&self.upstream).await?;
+        if reply.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(Some(reply.expect(&[StatusCode::OK])?.json::<Kept>()?.rev))
     }
 
     async fn list(&self) -> Result<Vec<Row>, Error> {
@@ -357,6 +376,13 @@ mod tests {
         // The database was deleted.
         let removed = Ask::new(Method::DELETE, "the database", path([DATABASE]));
         assert_eq!(removed.send(&leases.upstream).await.unwrap().status, StatusCode::OK);
+        leases.beat().await.unwrap();
+        // The answers to a renewal, and to the first one, were lost.
+        let before = leases.state().rev.clone();
+        leases.beat().await.unwrap();
+        leases.state().rev = before;
+        leases.beat().await.unwrap();
+        leases.state().rev = None;
         leases.beat().await.unwrap();
         leases.release().await;
         assert_eq!(leases.list().await.unwrap().len(), 0);

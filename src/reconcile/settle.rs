@@ -307,17 +307,18 @@ impl Work<'_> {
     }
 
     /// What the primary input shows lives in a document that follows it, too. Proxies that raced may have ended every branch that has it, each for
-    /// another's sake.
+    /// another's sake. Once: what ends again has another reason.
     fn revive(&mut self, on: &Alignment, shown: NodeId) -> bool {
         let (member, primary) = (&self.entity.members[on.place], &self.entity.members[on.inputs[0]]);
         let is_told = |node: &NodeId| primary.at(*node).kind != Kind::Local;
         let Some(last) = primary.tree.path(shown).find(is_told) else {
             return false;
         };
-        let is_ours = |&leaf: &NodeId| {
-            let stored = member.at(leaf);
-            stored.is_tombstone() && stored.kind == Kind::Local
+        let is_drop = |node: &NodeId| {
+            let below = member.tree.parent(*node).map(|below| member.tree.rev(below));
+            below.is_some_and(|below| member.at(*node).edit == EditId::made("drop", &member.id, &[below]))
         };
+        let is_ours = |leaf: &NodeId| is_drop(leaf) && !member.tree.path(*leaf).skip(1).any(|node| is_drop(&node));
         let edit = primary.at(last).edit;
         let has_it = |&leaf: &NodeId| member.tree.path(leaf).any(|node| member.at(node).edit == edit);
         let ended = member.tree.leaves().filter(|leaf| is_ours(leaf) && has_it(leaf));

@@ -1,21 +1,21 @@
 //! What a script answers, read back into fields.
 
-use std::fmt::Write;
+use std::{fmt::Write, rc::Rc};
 
-use rquickjs::{Array, Atom, Filter, Function, Object, Type, Value};
+use rquickjs::{Array, Atom, Coerced, Filter, Object, Type, Value, atom::PredefinedAtom};
 use serde_json::value::RawValue;
+use smol_str::SmolStr;
 
 use super::{
     Answer,
-    bridge::{Bridge, Given, Held, number},
+    bridge::{Bridge, Given, number},
+    engine::STEPS,
+    layout::Of,
 };
 use crate::couch::Fields;
 
 /// How deep an answer may be nested; one that holds itself is deeper.
 const DEPTH: usize = 100;
-
-/// Values after which the clock is looked at.
-const STEPS: usize = 4096;
 
 /// What CouchDB takes for no JSON.
 const HALF: &str = "half of a character: cut texts as in `[...text].slice(0, 9).join('')`";
@@ -84,16 +84,9 @@ impl<'js> Bridge<'js, '_> {
                 "`{way}` answers {instead}, but no `{target}`: null says that there is none"
             ));
         }
-        let held = self.held.borrow();
-        let origin = match held.texts.is_empty() {
-            true => None,
-            false => Some(self.tools.origin.clone().restore(self.ctx)?),
-        };
-        drop(held);
         let mut writer = Writer {
             bridge: self,
             given,
-            origin,
             limit,
             length: 0,
             steps: 0,
@@ -111,8 +104,6 @@ impl<'js> Bridge<'js, '_> {
 struct Writer<'js, 'a, 'b, 'd> {
     bridge: &'a Bridge<'js, 'b>,
     given: &'a Given<'js, 'd>,
-    /// Tells what is passed on as it was given; none if nothing was given that could be.
-    origin: Option<Function<'js>>,
     /// Bytes that are left.
     limit: usize,
     length: usize,
@@ -124,10 +115,10 @@ impl<'js> Writer<'js, '_, '_, '_> {
         let Some(object) = plain(document) else {
             return wrong(format!("{} instead of an object", kind(document)));
         };
-        let mut fields: Vec<(Box<str>, Box<RawValue>)> = Vec::new();
-        for member in object.own_props::<Atom, Value>(Filter::new().string().enum_only()) {
-            let (name, value) = member?;
-            let name = text(&name)?;
+        let members = self.members(object)?;
+        let mut fields: Vec<(SmolStr, Box<RawValue>)> = Vec::with_capacity(members.len());
+        for (atom, name) in members {
+            let value: Value = object.get(atom.clone())?;
             if name.starts_with('_') {
                 return wrong(format!(
                     "a member `{name}`: what begins with an underscore is not a script's to say"
@@ -136,37 +127,35 @@ impl<'js> Writer<'js, '_, '_, '_> {
             if value.is_undefined() {
                 continue;
             }
-            let value = self.field(&name, &value).map_err(|error| within(error, &name))?;
-            fields.push((name.into(), value));
+            let value = match self.given.text(&atom, &value) {
+                Some(text) => Ok(text.to_owned()),
+                None => self.field(&name, &value),
+            };
+            let value = value.map_err(|error| within(error, &name))?;
+            self.length += value.get().len();
+            fields.push(((&*name).into(), value));
         }
         Ok(fields.into_iter().collect())
     }
 
-    fn field(&mut self, name: &str, value: &Value<'js>) -> Taken<Box<RawValue>> {
-        if let Some(text) = self.given.text(name, value) {
-            self.length += text.get().len();
-            return Ok(text.to_owned());
+    /// The members of an object that a script has made: it will make more like it.
+    fn members(&self, object: &Object<'js>) -> Taken<Vec<(Atom<'js>, Rc<str>)>> {
+        let atoms = object.own_keys::<Atom>(Filter::new().string().enum_only());
+        let mut members = Vec::with_capacity(atoms.len());
+        let layouts = &mut self.bridge.held.borrow_mut().layouts;
+        for atom in atoms {
+            let atom = atom?;
+            let name = layouts.name(self.bridge.ctx, &atom, text)?;
+            members.push((atom, name));
         }
-        if let Some(n) = self.known(value)? {
-            let held = self.bridge.held.borrow();
-            self.length += held.texts[n].get().len();
-            return Ok(held.texts[n].clone());
-        }
-        let mut text = String::new();
-        self.value(&mut text, name, value, 0)?;
-        self.length += text.len();
-        RawValue::from_string(text).or_else(|error| wrong(format!("what is no JSON: {error}")))
+        layouts.layout(self.bridge.ctx, Of::Made, members.iter().map(|(_, name)| &**name))?;
+        Ok(members)
     }
 
-    /// The number of an object or array that was given.
-    fn known(&self, value: &Value<'js>) -> Taken<Option<usize>> {
-        match &self.origin {
-            Some(origin) if value.is_object() => {
-                let n: Value = origin.call((value.clone(),))?;
-                Ok(n.as_int().and_then(|n| usize::try_from(n).ok()))
-            }
-            _ => Ok(None),
-        }
+    fn field(&mut self, name: &str, value: &Value<'js>) -> Taken<Box<RawValue>> {
+        let mut text = String::new();
+        self.value(&mut text, name, value, 0)?;
+        RawValue::from_string(text).or_else(|error| wrong(format!("what is no JSON: {error}")))
     }
 
     fn value(&mut self, to: &mut String, name: &str, value: &Value<'js>, depth: usize) -> Taken<()> {
@@ -180,55 +169,59 @@ impl<'js> Writer<'js, '_, '_, '_> {
         if self.length + to.len() > self.limit {
             return wrong(format!("more than {} MB", self.limit >> 20));
         }
+        if value.is_object() {
+            if let Some(text) = self.bridge.held.borrow().known(self.bridge.ctx, value) {
+                to.push_str(text);
+                return Ok(());
+            }
+            return match (plain(value), value.as_array()) {
+                (_, Some(array)) => self.array(to, name, array, depth),
+                (Some(object), None) => self.object(to, object, depth),
+                (None, None) => wrong(format!("{}, which JSON does not have", kind(value))),
+            };
+        }
         match value.type_of() {
             Type::Null => to.push_str("null"),
             Type::Bool => to.push_str(if value.as_bool() == Some(true) { "true" } else { "false" }),
             Type::Int => {
                 let n = value.as_int().unwrap_or_default();
-                self.scalar(to, name, n.to_string(), Some(f64::from(n)));
+                let start = to.len();
+                let _ = write!(to, "{n}");
+                self.spelled(to, start, name, Some(f64::from(n)));
             }
             Type::Float => {
                 let n = value.as_float().unwrap_or_default();
-                let canonical = number(n);
-                let is_written = self.bridge.held.borrow().spelled(name, &canonical, Some(n)).is_some();
-                if !n.is_finite() && !is_written {
+                let start = to.len();
+                to.push_str(&number(n));
+                let is_spelled = self.spelled(to, start, name, Some(n));
+                if !n.is_finite() && !is_spelled {
                     return wrong(format!("{n}, which JSON does not have"));
                 }
-                self.scalar(to, name, canonical, Some(n));
             }
-            Type::BigInt => {
-                let text: String = self
-                    .bridge
-                    .tools
-                    .text
-                    .clone()
-                    .restore(self.bridge.ctx)?
-                    .call((value.clone(),))?;
-                to.push_str(&text);
-            }
+            Type::BigInt => to.push_str(&value.get::<Coerced<String>>()?),
             Type::String => self.string(to, name, value)?,
-            _ => match (self.known(value)?, plain(value)) {
-                (Some(n), _) => to.push_str(self.bridge.held.borrow().texts[n].get()),
-                (None, Some(object)) if !value.is_array() => self.object(to, object, depth)?,
-                (None, Some(_)) => {
-                    let array = value.as_array().cloned();
-                    self.array(to, name, &array.map_or_else(|| wrong("no array"), Ok)?, depth)?;
-                }
-                (None, None) => return wrong(format!("{}, which JSON does not have", kind(value))),
-            },
+            _ => return wrong(format!("{}, which JSON does not have", kind(value))),
         }
         Ok(())
     }
 
-    fn scalar(&self, to: &mut String, name: &str, canonical: String, number: Option<f64>) {
-        let held: &Held = &self.bridge.held.borrow();
-        to.push_str(held.spelled(name, &canonical, number).unwrap_or(&canonical));
+    /// Puts how a number or string was written, if that was in another way, in place of what begins at `start`.
+    fn spelled(&self, to: &mut String, start: usize, name: &str, number: Option<f64>) -> bool {
+        let held = self.bridge.held.borrow();
+        let Some(source) = held.spelled(name, &to[start..], number) else {
+            return false;
+        };
+        to.truncate(start);
+        to.push_str(source);
+        true
     }
 
     fn string(&self, to: &mut String, name: &str, value: &Value<'js>) -> Taken<()> {
         let text = value.as_string().map(|text| text.to_string());
         if let Some(Ok(text)) = text {
-            self.scalar(to, name, serde_json::to_string(&text).unwrap_or_default(), None);
+            let start = to.len();
+            quote(to, &text);
+            self.spelled(to, start, name, None);
             return Ok(());
         }
         let canonical = self.bridge.ctx.json_stringify(value.clone())?;
@@ -246,12 +239,14 @@ impl<'js> Writer<'js, '_, '_, '_> {
     }
 
     fn array(&mut self, to: &mut String, name: &str, array: &Array<'js>, depth: usize) -> Taken<()> {
+        // `Array::len` panics beyond 2^31.
+        let length: f64 = array.as_object().get(PredefinedAtom::Length)?;
         to.push('[');
-        for (n, item) in array.iter::<Value>().enumerate() {
+        for n in 0..length as usize {
             if n > 0 {
                 to.push(',');
             }
-            self.value(to, name, &item?, depth + 1)
+            self.value(to, name, &array.get(n)?, depth + 1)
                 .map_err(|error| within(error, &n.to_string()))?;
         }
         to.push(']');
@@ -261,21 +256,35 @@ impl<'js> Writer<'js, '_, '_, '_> {
     fn object(&mut self, to: &mut String, object: &Object<'js>, depth: usize) -> Taken<()> {
         to.push('{');
         let mut is_first = true;
-        for member in object.own_props::<Atom, Value>(Filter::new().string().enum_only()) {
-            let (name, value) = member?;
-            let name = text(&name)?;
+        for (atom, name) in self.members(object)? {
+            let value: Value = object.get(atom)?;
             if value.is_undefined() {
                 continue;
             }
-            let comma = if is_first { "" } else { "," };
-            is_first = false;
-            let _ = write!(to, "{comma}{}:", serde_json::to_string(&name).unwrap_or_default());
+            if !std::mem::take(&mut is_first) {
+                to.push(',');
+            }
+            quote(to, &name);
+            to.push(':');
             self.value(to, &name, &value, depth + 1)
                 .map_err(|error| within(error, &name))?;
         }
         to.push('}');
         Ok(())
     }
+}
+
+/// Writes a string as JSON.
+fn quote(to: &mut String, text: &str) {
+    let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // Without a branch in it, which is many bytes at once.
+    if text.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
+        to.push_str(&serde_json::to_string(text).unwrap_or_default());
+        return;
+    }
+    to.push('"');
+    to.push_str(text);
+    to.push('"');
 }
 
 /// A name. `Atom` itself would cut it at its first U+0000, and take halves of characters for text.

@@ -16,7 +16,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::{
     Answer, Call, Fault, Inner, Limits,
     answer::Wrong,
-    bridge::{Bridge, Given, Held, Tools},
+    bridge::{Bridge, Given, Tools},
+    held::Held,
 };
 use crate::schema::Direction;
 
@@ -48,6 +49,9 @@ const GARBAGE: usize = 4 << 20;
 /// Compiled scripts in one realm: more are only seen where many configurations are tried.
 const SCRIPTS: usize = 64;
 
+/// Values that are read or written, after which the clock is looked at.
+pub const STEPS: usize = 4096;
+
 thread_local! {
     static CURRENT: RefCell<Option<Realm>> = const { RefCell::new(None) };
 }
@@ -56,6 +60,8 @@ thread_local! {
 struct Realm {
     compiled: HashMap<u64, Persistent<Function<'static>>>,
     tools: Tools<Persistent<Function<'static>>>,
+    /// Ties modules together.
+    link: Persistent<Function<'static>>,
     context: Context,
     runtime: Runtime,
     watch: Rc<Watch>,
@@ -79,7 +85,7 @@ impl Watch {
         self.has_struck.set(false);
     }
 
-    /// Asked by the engine, and by what reads its answers, after every few thousand steps.
+    /// Asked by the engine, and by what reads documents and answers, after every few thousand steps.
     pub fn strikes(&self) -> bool {
         let now = clock_gettime(ClockId::ThreadCPUTime);
         let now = Duration::try_from(now).unwrap_or_default();
@@ -141,6 +147,15 @@ pub fn call_afresh(script: &Inner, call: &Call) -> Result<Answer, Fault> {
     Realm::new(script)?.call(script, call).result
 }
 
+impl Drop for Realm {
+    fn drop(&mut self) {
+        // The realm holds it, too, and it holds what is of the realm.
+        let mut held = self.held.borrow_mut();
+        held.forget();
+        held.layouts.clear();
+    }
+}
+
 impl Realm {
     fn new(script: &Inner) -> Result<Self, Fault> {
         Self::build().map_err(|error| Fault::of(script, format!("the engine cannot be started: {error}")))
@@ -152,17 +167,19 @@ impl Realm {
         runtime.set_gc_threshold(GARBAGE);
         let context = Context::custom::<Intrinsics>(&runtime)?;
         let held = Rc::new(RefCell::new(Held::default()));
-        let tools = context.with(|ctx| {
-            let realm: Function = ctx.eval_with_options(REALM, options(REALM_FILE))?;
-            let tools: Object = realm.call((Bridge::filler(&ctx, held.clone())?,))?;
-            Tools::save(&ctx, &tools)
-        })?;
         let watch = Rc::new(Watch::default());
+        let (tools, link) = context.with(|ctx| {
+            let realm: Function = ctx.eval_with_options(REALM, options(REALM_FILE))?;
+            let tools: Object = realm.call((Bridge::filler(&ctx, held.clone(), watch.clone())?,))?;
+            let link = Persistent::save(&ctx, tools.get::<_, Function>("link")?);
+            rquickjs::Result::Ok((Tools::save(&ctx, &tools)?, link))
+        })?;
         let asked = watch.clone();
         runtime.set_interrupt_handler(Some(Box::new(move || asked.strikes())));
         Ok(Self {
             compiled: HashMap::new(),
             tools,
+            link,
             context,
             runtime,
             watch,
@@ -222,6 +239,7 @@ impl Realm {
         let Self {
             compiled,
             tools,
+            link,
             context,
             watch,
             held,
@@ -232,7 +250,7 @@ impl Realm {
                 let function = match compiled.get(&script.id) {
                     Some(function) => function.clone().restore(&ctx)?,
                     None => {
-                        let function = compile(&ctx, script, tools)?;
+                        let function = compile(&ctx, script, link)?;
                         if compiled.len() >= SCRIPTS {
                             compiled.clear();
                         }
@@ -240,15 +258,23 @@ impl Realm {
                         function
                     }
                 };
-                let bridge = Bridge::new(&ctx, tools, held, watch, memory);
+                held.borrow_mut().begin(memory);
+                let bridge = Bridge {
+                    ctx: &ctx,
+                    held,
+                    watch,
+                    tools,
+                };
                 let ran = run(&ctx, &function, &bridge);
-                bridge.forget()?;
+                held.borrow_mut().forget();
                 ran
             })();
             match ran.catch(&ctx) {
+                // A script that went on all the same would make something else on a faster machine.
+                Ok(_) if watch.has_struck.get() => told(script, watch, CaughtError::Error(rquickjs::Error::Unknown)),
                 Ok(value) => Ended {
                     result: Ok(value),
-                    is_spoiled: watch.has_struck.get(),
+                    is_spoiled: false,
                     ran_out_of_memory: false,
                 },
                 Err(error) => told(script, watch, error),
@@ -267,7 +293,7 @@ fn options(file: &str) -> EvalOptions {
 fn compile<'js>(
     ctx: &Ctx<'js>,
     script: &Inner,
-    tools: &Tools<Persistent<Function<'static>>>,
+    link: &Persistent<Function<'static>>,
 ) -> rquickjs::Result<Function<'js>> {
     let functions = Array::new(ctx.clone())?;
     let imports = Array::new(ctx.clone())?;
@@ -276,8 +302,20 @@ fn compile<'js>(
         functions.set(n, function)?;
         imports.set(n, module.imports.clone())?;
     }
-    tools.link.clone().restore(ctx)?.call((functions, imports))
+    let are_still = script.modules.iter().all(|module| module.is_still);
+    link.clone().restore(ctx)?.call((functions, imports, are_still))
 }
+
+/// How the engine refuses to change an object.
+const REFUSALS: [&str; 4] = [
+    " is read-only",
+    "object is not extensible",
+    "could not delete property",
+    "property is not configurable",
+];
+
+/// What they mean most often.
+const READ_ONLY: &str = ": documents are, make a new object, as in `{ ...document, field: value }`";
 
 /// An error of the engine in our words.
 fn told<T>(script: &Inner, watch: &Watch, error: CaughtError) -> Ended<T> {
@@ -285,7 +323,12 @@ fn told<T>(script: &Inner, watch: &Watch, error: CaughtError) -> Ended<T> {
         CaughtError::Exception(exception) => {
             let name = exception.as_object().get::<_, String>("name").unwrap_or_default();
             let message = exception.message().unwrap_or_default();
-            (format!("{name}: {message}"), exception.stack().unwrap_or_default())
+            let is_refused = REFUSALS.iter().any(|refusal| message.ends_with(refusal));
+            let hint = if is_refused { READ_ONLY } else { "" };
+            (
+                format!("{name}: {message}{hint}"),
+                exception.stack().unwrap_or_default(),
+            )
         }
         CaughtError::Value(value) => (format!("throws {}", shown(value)), String::new()),
         CaughtError::Error(error) => (error.to_string(), String::new()),

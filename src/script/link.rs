@@ -36,6 +36,8 @@ pub struct Linked {
     pub head: usize,
     /// What it imports, as places in the list of modules.
     pub imports: Vec<usize>,
+    /// Nothing in it can change between two calls.
+    pub is_still: bool,
     exports: Vec<String>,
 }
 
@@ -118,6 +120,7 @@ impl Linker<'_> {
             file: file.to_owned(),
             function: module.function(&of),
             head: module.head().chars().count(),
+            is_still: module.is_still(),
             exports,
             imports,
         };

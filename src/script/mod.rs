@@ -1,7 +1,7 @@
 //! Lenses written in JavaScript: modules that export `up` and `down`, run by QuickJS, the engine that CouchDB itself uses.
 //!
 //! A script is pure: of the same documents it makes the same, on every machine, at any time. The realm it runs in has no clock, no chance
-//! and no way out, and nothing in it can be changed (`realm.js`); its modules are run anew for each call ([`module`]). What it asks
+//! and no way out, and nothing in it can be changed (`realm.js`); its modules are run anew for each call, unless nothing in them can change ([`module`]). What it asks
 //! of time and memory is bounded ([`Limits`]).
 //!
 //! Each thread keeps one realm, in which every script is compiled once (`engine`). Documents are not turned to text and back:
@@ -11,9 +11,13 @@ mod answer;
 mod bridge;
 mod engine;
 mod fault;
+mod held;
+mod layout;
 pub mod link;
 pub mod module;
 pub mod place;
+mod reader;
+mod still;
 
 use std::{
     sync::{

@@ -1,8 +1,9 @@
 //! An ES module, rewritten into a function that runs it anew each time it is called.
 //!
 //! What a module keeps between two calls of its functions (a `let`, a `Map`, the variables of a closure) cannot be frozen from
-//! outside. So every crossing of a lens gets modules of its own: `import` and `export` give way to the parameters and the result of a
-//! function, and the rest of the text stays where it is, to the column, so that errors name the place in the file.
+//! outside. So every crossing of a lens gets modules of its own, but for those that keep nothing (`still.rs`): `import` and `export` give
+//! way to the parameters and the result of a function, and the rest of the text stays where it is, to the column, so that errors name the
+//! place in the file.
 
 use std::fmt::Write;
 
@@ -14,7 +15,7 @@ use oxc_ast::ast::{
 use oxc_parser::Parser;
 use oxc_span::{GetSpan, SourceType, Span};
 
-use super::place::Place;
+use super::{place::Place, still::still};
 
 /// A module's imports and exports, and its text without them.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Module {
     exports: Vec<(String, Export)>,
     /// Imports of which every export is exported again.
     stars: Vec<usize>,
+    /// The names of one in which nothing can change between two calls.
+    still: Option<Vec<String>>,
     text: String,
 }
 
@@ -45,8 +48,11 @@ pub struct SyntaxError {
     pub at: Place,
 }
 
+/// What freezes the values of a still module, the last of its parameters.
+const FREEZE: &str = "freeze$";
+
 /// Stands for the value of `export default` where that has no name of its own.
-const DEFAULT: &str = "default$";
+pub const DEFAULT: &str = "default$";
 
 impl Module {
     /// Reads a module's text.
@@ -69,11 +75,17 @@ impl Module {
             reader.statement(statement);
         }
         let mut module = reader.module;
+        module.still = still(&parsed.program);
         module.text = text.to_owned();
         for (range, blank) in reader.edits.into_iter().rev() {
             module.text.replace_range(range, &blank);
         }
         Ok(module)
+    }
+
+    /// Whether nothing in it can change between two calls, so that it may be run once.
+    pub fn is_still(&self) -> bool {
+        self.still.is_some()
     }
 
     /// The names it exports; `of` tells those of its imports.
@@ -101,7 +113,9 @@ impl Module {
 
     /// The function's head, which stands in the first line before the module's own text.
     pub fn head(&self) -> String {
-        let parameters: Vec<String> = (0..self.imports.len()).map(import).collect();
+        let imports = (0..self.imports.len()).map(import);
+        let freeze = self.is_still().then(|| FREEZE.to_owned());
+        let parameters: Vec<String> = imports.chain(freeze).collect();
         let mut head = format!("(function({}){{\"use strict\";", parameters.join(","));
         for (n, name, local) in &self.bindings {
             let _ = match name {
@@ -112,11 +126,15 @@ impl Module {
         head
     }
 
-    /// The whole function: given what the imports export, it runs the module and answers what that exports.
+    /// The whole function: given what the imports export, and what freezes its values if it is still, it runs the module and answers what that exports.
     pub fn function(&self, of: &dyn Fn(usize) -> Vec<String>) -> String {
         let mut text = self.head();
         text.push_str(&self.text);
-        text.push_str("\n;return{__proto__:null");
+        text.push('\n');
+        if let Some(names) = &self.still {
+            let _ = write!(text, ";{FREEZE}({})", names.join(","));
+        }
+        text.push_str(";return{__proto__:null");
         for (name, export) in &self.exports {
             let value = match export {
                 Export::Local(local) => local.clone(),
@@ -314,7 +332,7 @@ mod tests {
         let last = function.lines().last().unwrap();
         assert_eq!(
             last,
-            r#";return{__proto__:null,"b":import$1,"z":import$1["y"],"x":import$0["x"]}})"#
+            r#";freeze$();return{__proto__:null,"b":import$1,"z":import$1["y"],"x":import$0["x"]}})"#
         );
     }
 

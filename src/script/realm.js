@@ -2,10 +2,10 @@
 // Answers the tools of the bridge. `fill` reads a value that was not needed before into an empty object or array.
 (function (fill) {
   'use strict';
-  const { ownKeys, getPrototypeOf, setPrototypeOf, getOwnPropertyDescriptor, defineProperty, deleteProperty, preventExtensions, apply,
+  const { ownKeys, getPrototypeOf, setPrototypeOf, getOwnPropertyDescriptor, defineProperty, deleteProperty, apply,
     construct } =
     Reflect;
-  const { freeze } = Object;
+  const { freeze, isFrozen } = Object;
   const NativeProxy = Proxy;
 
   const hide = (object, name, value) =>
@@ -51,6 +51,9 @@
   });
   hide(dates, 'toString', dates.toUTCString);
   hide(globalThis, 'Date', UtcDate);
+
+  // It would change even a pattern that is frozen.
+  deleteProperty(RegExp.prototype, 'compile');
 
   // Code is what stands in the files.
   const noCode = 'scripts make no code of text: write it into the file';
@@ -116,7 +119,6 @@
 
   // Values of documents are read when they are looked at; one that is not is written back as it stood.
   const readOnly = () => refuse('documents are read-only: make a new object, as in `{ ...document, field: value }`');
-  const origins = new Map();
   const open = freeze({
     __proto__: null,
     set: readOnly,
@@ -127,7 +129,7 @@
   });
   const opening = (what) =>
     function (target, ...given) {
-      fill(this.n, target, make, BigInt);
+      fill(this.n, target, make, cover, close, BigInt);
       setPrototypeOf(this, open);
       return what(target, ...given);
     };
@@ -138,35 +140,41 @@
     ownKeys: opening(ownKeys),
     getOwnPropertyDescriptor: opening(getOwnPropertyDescriptor),
   });
-  const make = (n, isArray) => {
-    const value = new NativeProxy(isArray ? [] : {}, { __proto__: closed, n });
-    origins.set(value, n);
-    return value;
-  };
-  const origin = (value) => origins.get(value);
-  const forget = () => origins.clear();
+  const make = (n, isArray) => new NativeProxy(isArray ? [] : {}, { __proto__: closed, n });
+  const cover = (array) => new NativeProxy(array, open);
+  const close = Object.preventExtensions;
 
-  // Their members are as they were given already.
-  const close = (documents) => {
-    for (const name of ownKeys(documents)) preventExtensions(documents[name]);
-  };
-  const link = (functions, imports) => (way, docs, existing, key) => {
-    close(docs);
-    close(existing);
+  // A function answers its module's exports. Its `this` is nothing, as in a module.
+  const run = (functions, imports, keep) => {
     const modules = [];
     for (let n = 0; n < functions.length; n++) {
-      const from = imports[n];
-      modules[n] = from.length === 0 ? functions[n]() : functions[n](...from.map((m) => modules[m]));
+      const module = functions[n];
+      modules[n] = module(...imports[n].map((m) => modules[m]), keep);
     }
-    const last = modules[modules.length - 1];
-    if (way === undefined) return typeof last.up === 'function' && typeof last.down === 'function';
-    return way === 'up' ? last.up(docs, existing, { key }) : last.down(docs, existing, { key });
+    return modules[modules.length - 1];
+  };
+  const leave = () => {};
+  const keep = (...values) => values.forEach(freezeAll);
+  const call = ({ up, down }, way, docs, existing, key) => {
+    if (way === undefined) return typeof up === 'function' && typeof down === 'function';
+    return way === 'up' ? up(docs, existing, { key }) : down(docs, existing, { key });
+  };
+  const link = (functions, imports, areStill) => {
+    if (!areStill) return (way, docs, existing, key) => call(run(functions, imports, leave), way, docs, existing, key);
+    const kept = run(functions, imports, keep);
+    return (way, docs, existing, key) => {
+      try {
+        return call(kept, way, docs, existing, key);
+      } catch (error) {
+        // A script may change what is its own while it runs: `up.calls = 1`.
+        if (!(error instanceof TypeError)) throw error;
+        return call(run(functions, imports, leave), way, docs, existing, key);
+      }
+    };
   };
 
-  const seen = new Set();
   const freezeAll = (value) => {
-    if ((typeof value !== 'object' && typeof value !== 'function') || value === null || seen.has(value)) return;
-    seen.add(value);
+    if ((typeof value !== 'object' && typeof value !== 'function') || value === null || isFrozen(value)) return;
     freeze(value);
     freezeAll(getPrototypeOf(value));
     for (const name of ownKeys(value)) {
@@ -189,5 +197,5 @@
   hidden.map((value) => value && getPrototypeOf(value)).forEach(freezeAll);
   makers.map(getPrototypeOf).forEach(freezeAll);
   freezeAll(globalThis);
-  return { make, origin, forget, link, text: String, bigint: BigInt };
+  return { make, cover, close, link, bigint: BigInt };
 });

@@ -3,44 +3,20 @@
 //! It keeps revision trees, checkpoints on both ends, and goes on from them; it writes with `new_edits: false`, and knows an edit to be
 //! acknowledged when `_bulk_docs` or `_revs_diff` says so. Beside that it may write a document straight to the server, as web pages do.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
+    app::App,
+    line::{Line, Lost},
     stage::Asking,
     tree::{Body, Rev, Tree, generation},
 };
 
-/// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// Changes read at once, and documents written.
 const PAGE: usize = 10;
-
-/// Something did not come through; it is tried again.
-#[derive(Debug)]
-pub struct Lost(pub String);
-
-/// A way to a server.
-#[derive(Clone)]
-pub struct Line {
-    /// Of the database.
-    url: String,
-    authorization: Option<String>,
-    app: Option<String>,
-    client: Client<HttpConnector, Full<Bytes>>,
-}
 
 /// An edit that a person made.
 #[derive(Clone, Debug)]
@@ -52,9 +28,11 @@ pub struct Edit {
 }
 
 pub struct Device {
-    pub version: u64,
+    /// Of the app, from 1.
+    pub version: usize,
+    pub app: App,
     name: String,
-    line: Line,
+    pub line: Line,
     pub trees: BTreeMap<String, Tree>,
     /// What was written here, whoever wrote it first: the device's own feed of changes.
     log: Vec<String>,
@@ -62,84 +40,29 @@ pub struct Device {
     pushed: usize,
     pulled: Value,
     pub edits: Vec<Edit>,
+    /// What was written straight to the server, and may have come through or not.
+    unsure: Option<(String, Value)>,
+    /// How often its own write stood in the way when it was tried again.
+    pub met_itself: usize,
     rng: fastrand::Rng,
 }
 
-impl Line {
-    /// As this app; without one it declares nothing.
-    pub fn new(to: &Asking, app: Option<String>) -> Self {
-        Self {
-            url: to.url(),
-            authorization: to.authorization().map(str::to_owned),
-            app,
-            client: Client::builder(TokioExecutor::new()).build_http(),
-        }
-    }
-
-    /// `path` is below the database. Whatever breaks on the way is told as lost, and so are failures that are not the client's.
-    pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<(StatusCode, Value), Lost> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}/{path}", self.url))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json");
-        if let Some(account) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, account);
-        }
-        if let Some(app) = &self.app {
-            request = request.header("app-version", app);
-        }
-        let body = body.map(|body| body.to_string()).unwrap_or_default();
-        let request = request.body(Full::new(body.into())).unwrap();
-        let answered = async {
-            let answer = self.client.request(request).await.map_err(|error| error.to_string())?;
-            let (head, body) = answer.into_parts();
-            let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
-            Ok::<_, String>((head.status, body))
-        };
-        let lost = |why: String| Lost(format!("{method} {path}: {why}"));
-        let answered = tokio::time::timeout(PATIENCE, answered).await;
-        let (status, body) = answered.unwrap_or_else(|_| Err("silence".into())).map_err(lost)?;
-        let is_failure =
-            status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE);
-        if is_failure {
-            return Err(lost(format!("{status} {}", String::from_utf8_lossy(&body))));
-        }
-        let parsed = serde_json::from_slice(&body).map_err(|error| lost(error.to_string()))?;
-        Ok((status, parsed))
-    }
-
-    async fn expect(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, Lost> {
-        match self.ask(method, path, body).await? {
-            (status, answer) if status.is_success() => Ok(answer),
-            (status, answer) => Err(Lost(format!("{method} {path}: {status} {answer}"))),
-        }
-    }
-}
-
 impl Device {
-    pub fn new(name: String, version: u64, seed: u64, proxy: &Asking) -> Self {
+    pub fn new(name: String, app: App, version: usize, seed: u64, proxy: &Asking) -> Self {
         Self {
             version,
             name,
-            line: Line::new(proxy, Some(Self::app(version))),
+            line: Line::new(proxy, Some(app.says(version)), seed),
+            app,
             trees: BTreeMap::new(),
             log: Vec::new(),
             pushed: 0,
             pulled: json!("0"),
             edits: Vec::new(),
+            unsure: None,
+            met_itself: 0,
             rng: fastrand::Rng::with_seed(seed),
         }
-    }
-
-    fn app(version: u64) -> String {
-        let minor = if version == 1 { 2 } else { 0 };
-        format!("todo-app@{version}.{minor}.0")
-    }
-
-    /// Goes by another proxy from now on.
-    pub fn go_by(&mut self, proxy: &Asking) {
-        self.line = Line::new(proxy, Some(Self::app(self.version)));
     }
 
     pub fn shown(&self, id: &str) -> Option<&Value> {
@@ -184,15 +107,49 @@ impl Device {
         if let Some(winner) = self.trees.get(id).and_then(Tree::winner) {
             body["_rev"] = json!(winner);
         }
-        let (status, answer) = self.line.ask("PUT", id, Some(body)).await?;
+        let (status, answer) = match self.line.ask("PUT", id, Some(body.clone())).await {
+            Ok(answered) => answered,
+            Err(lost) => {
+                self.unsure = Some((id.to_owned(), body));
+                return Err(lost);
+            }
+        };
         if status.is_success() {
-            self.edits.push(Edit {
-                id: id.to_owned(),
-                rev: answer["rev"].as_str().unwrap().to_owned(),
-                is_acknowledged: true,
-            });
+            self.acknowledged(id, &answer["rev"]);
         }
         Ok(())
+    }
+
+    /// Writes once more what may not have come through. A conflict may be one with its own first attempt.
+    pub async fn settle(&mut self) -> Result<(), Lost> {
+        let Some((id, body)) = self.unsure.clone() else {
+            return Ok(());
+        };
+        match self.line.ask("PUT", &id, Some(body.clone())).await? {
+            (status, answer) if status.is_success() => self.acknowledged(&id, &answer["rev"]),
+            (StatusCode::CONFLICT, _) => {
+                let shown = self.line.ask("GET", &format!("{id}?revs=true"), None).await?.1;
+                if let Some(rev) = first_attempt(&body, &shown) {
+                    self.acknowledged(&id, &json!(rev));
+                    self.met_itself += 1;
+                }
+            }
+            _ => {}
+        }
+        self.unsure = None;
+        Ok(())
+    }
+
+    pub fn is_unsure(&self) -> bool {
+        self.unsure.is_some()
+    }
+
+    fn acknowledged(&mut self, id: &str, rev: &Value) {
+        self.edits.push(Edit {
+            id: id.to_owned(),
+            rev: rev.as_str().unwrap().to_owned(),
+            is_acknowledged: true,
+        });
     }
 
     /// Sends what is new here.
@@ -263,7 +220,7 @@ impl Device {
                 let body = json!({"docs": wanted});
                 let read = self
                     .line
-                    .expect("POST", "_bulk_get?revs=true&latest=true", Some(body))
+                    .expect("POST", "_bulk_get?revs=true&latest=true&attachments=true", Some(body))
                     .await?;
                 let results = read["results"].as_array().cloned().unwrap_or_default();
                 for document in results
@@ -317,4 +274,24 @@ impl Device {
         let noted = self.line.expect("PUT", local, Some(body)).await?;
         Ok(noted["rev"].clone())
     }
+}
+
+/// The revision under which a document was written, if it is what is shown: nobody else writes the same.
+fn first_attempt(written: &Value, shown: &Value) -> Option<Rev> {
+    let fields = |body: &Value| -> Option<BTreeMap<String, Value>> {
+        let fields = body.as_object()?.clone().into_iter();
+        Some(fields.filter(|(name, _)| !name.starts_with('_')).collect())
+    };
+    let base = written["_rev"].as_str();
+    let hashes = shown["_revisions"]["ids"].as_array()?;
+    let start = shown["_revisions"]["start"].as_u64()?;
+    let names = hashes.iter().zip((1..=start).rev());
+    let path: Vec<Rev> = names
+        .map(|(hash, n)| format!("{n}-{}", hash.as_str().unwrap()))
+        .collect();
+    let place = match base {
+        Some(base) => path.iter().position(|rev| rev == base)?.checked_sub(1)?,
+        None => path.iter().position(|rev| generation(rev) == 1)?,
+    };
+    (fields(written)? == fields(shown)?).then(|| path[place].clone())
 }

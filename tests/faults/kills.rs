@@ -1,161 +1,177 @@
-//! A proxy killed at every request that a write takes, in every way; who comes after it makes up for what it left.
+//! Proxies killed at every point of a write; who comes after them makes up for what they left.
 //!
-//! That is every point at which it can be killed with another outcome: what it leaves behind is what the upstream has of it, and between two
-//! requests nothing of that changes.
+//! Each point has an entity of its own, so that all are killed first, and one follower then finds what all of them have left, having read before
+//! what was there then.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
+    app::App,
     check::Seen,
-    device::Line,
-    past::{ids, todo},
+    device::Edit,
+    line::Line,
     stage::{Asking, Stage},
+    stepped::{Ended, Stepped},
     upstream::{DEATHS, Death, Faulty},
+    writing::{self, Asked, Writing},
 };
 
-/// A write never takes so many requests.
-const MOST: usize = 40;
-
-/// What somebody writes; `key` names a todo that is there in all versions, and one that is not is named by it with an `n` before.
+/// Where a proxy is killed.
 #[derive(Clone, Copy, Debug)]
-pub enum Writing {
-    Create,
-    Edit,
-    Delete,
-    /// A batch of two entities.
-    Batch,
-    /// What a replicator brings, beside what is there.
-    Conflict,
-    Status,
-    /// A todo of version 3, whose status comes with it.
-    Both,
+pub enum At {
+    /// At a request that it makes.
+    Request(Death),
+    /// Where one of its tasks waits.
+    Wait,
 }
 
-pub const ALL: [Writing; 7] = [
-    Writing::Create,
-    Writing::Edit,
-    Writing::Delete,
-    Writing::Batch,
-    Writing::Conflict,
-    Writing::Status,
-    Writing::Both,
-];
-
-fn with(mut body: Value, more: Value) -> Value {
-    let more = more.as_object().unwrap().clone();
-    body.as_object_mut().unwrap().extend(more);
-    body
+/// All of them.
+pub fn all() -> impl Iterator<Item = (&'static Writing, At)> {
+    let deaths = DEATHS.into_iter().map(At::Request);
+    let points: Vec<At> = deaths.chain([At::Wait]).collect();
+    writing::ALL
+        .iter()
+        .flat_map(move |writing| points.clone().into_iter().map(move |at| (writing, at)))
 }
 
-impl Writing {
-    async fn request(self, couch: &Asking, key: &str) -> (&'static str, String, Value) {
-        let [one, _, three, status] = ids(key);
-        let [fresh, .., fresh_status] = ids(&format!("n{key}"));
+impl At {
+    /// More points than any write has.
+    fn most(self) -> usize {
         match self {
-            Self::Create => ("PUT", fresh, todo("new")),
-            Self::Edit => {
-                let rev = couch.rev(&three).await;
-                let body = json!({"_rev": rev, "schema": "todo-item", "version": 3, "title": "edited", "group": "x"});
-                ("PUT", three, body)
-            }
-            Self::Delete => {
-                let rev = couch.rev(&one).await;
-                ("DELETE", format!("{one}?rev={rev}"), Value::Null)
-            }
-            Self::Batch => {
-                let edited = with(todo("edited"), json!({"_id": one, "_rev": couch.rev(&one).await}));
-                let docs = [edited, with(todo("new"), json!({"_id": fresh}))];
-                ("POST", "_bulk_docs".into(), json!({"docs": docs}))
-            }
-            Self::Conflict => {
-                let hash = "c".repeat(32);
-                let revisions = json!({"start": 1, "ids": [hash]});
-                let beside = json!({"_id": one, "_rev": format!("1-{hash}"), "_revisions": revisions});
-                let batch = json!({"new_edits": false, "docs": [with(todo("beside"), beside)]});
-                ("POST", "_bulk_docs".into(), batch)
-            }
-            Self::Status => {
-                let rev = couch.rev(&status).await;
-                let body = json!({"_rev": rev, "schema": "todo-item-status", "version": 1, "status": "done"});
-                ("PUT", status, body)
-            }
-            Self::Both => {
-                let [.., third, _] = ids(&format!("n{key}"));
-                let docs = json!([
-                    {"_id": fresh_status, "schema": "todo-item-status", "version": 1, "status": "done"},
-                    {"_id": third, "schema": "todo-item", "version": 3, "title": "new", "group": "x"},
-                ]);
-                ("POST", "_bulk_docs".into(), json!({"docs": docs}))
-            }
+            At::Request(_) => 40,
+            At::Wait => 1000,
+        }
+    }
+
+    /// Fewer than any has: the write itself, what is read for it, and what is derived; and for each of them somebody has to wait.
+    fn least(self) -> usize {
+        match self {
+            At::Request(_) => 3,
+            At::Wait => 12,
         }
     }
 }
 
-/// Tries every request of one write; answers how often a proxy was killed, and what is wrong.
-pub async fn tried(writing: Writing, death: Death) -> (usize, Vec<String>) {
-    let mut stage = Stage::new().await;
-    let (couch, upstream) = (stage.direct(), stage.upstream.service.clone());
-    let mut findings = Vec::new();
-    let mut kills = 0;
-    for n in 0..MOST {
-        let key = format!("k{n}");
-        let faulty = Faulty::new(upstream.clone(), 1);
-        stage.upstream.service = faulty.service();
-        let proxy = stage.proxy().await;
-        stage.upstream.service = upstream.clone();
-        faulty.ends(stage.process(&proxy));
-        proxy.put(&ids(&key)[0], todo("before")).await;
-        let follower = stage.follow(|settings| settings.sweep = Duration::from_millis(50));
-        follower.wake(&stage.db);
-        follower.rested().await;
-        stage.stop_following();
-        follower.ended().await;
+/// What came of a write.
+struct Tried {
+    is_killed: bool,
+    acknowledged: Vec<Edit>,
+}
 
-        let (method, path, body) = writing.request(&couch, &key).await;
-        faulty.doom(Some((n, death)));
-        let body = (!body.is_null()).then_some(body);
-        let answered = Line::new(&proxy, None).ask(method, &path, body).await;
-        if !faulty.is_dead() {
-            assert!(answered.is_ok_and(|(status, _)| status.is_success()), "{writing:?}");
-            break;
+async fn follow(stage: &mut Stage) {
+    let follower = stage.follow(|settings| settings.sweep = Duration::from_millis(50));
+    follower.wake(&stage.db);
+    follower.rested().await;
+    stage.stop_following();
+    follower.ended().await;
+}
+
+/// Tries every point of one write; answers how often a proxy was killed, and what is wrong.
+pub async fn tried(writing: &Writing, at: At) -> (usize, Vec<String>) {
+    let schemas = writing.model.schemas();
+    let mut stage = Stage::of(&schemas.path()).await;
+    let app = App::new(writing.model, stage.config());
+    let couch = stage.direct();
+    let mut points = at.least();
+    let mut acknowledged = Vec::new();
+    let mut kills = 0;
+    // Some at a time: how many there are is seen at the last.
+    'all: while points < at.most() {
+        let ready: Vec<usize> = (kills..kills + points).collect();
+        let requests = prepared(&mut stage, writing, &ready).await;
+        for (n, asked) in ready.into_iter().zip(requests) {
+            let tried = match at {
+                At::Request(death) => at_request(&mut stage, &asked, n, death).await,
+                At::Wait => at_wait(&stage, &asked, n + 1).await,
+            };
+            acknowledged.extend(tried.acknowledged);
+            if !tried.is_killed {
+                break 'all;
+            }
+            kills += 1;
         }
-        kills += 1;
-        stage.bury(&proxy);
-        let follower = stage.follow(|settings| settings.sweep = Duration::from_millis(50));
-        follower.wake(&stage.db);
-        follower.rested().await;
-        stage.stop_following();
-        follower.ended().await;
-        let seen = Seen::read(&couch).await;
-        let mut wrong = seen.disagreements();
-        wrong.extend(uneven(&seen, &key));
-        wrong.extend(uneven(&seen, &format!("n{key}")));
-        wrong.extend(seen.conflicts(|_| !matches!(writing, Writing::Conflict)));
-        match stage.backfill().await {
-            0 => {}
-            written => wrong.push(format!("{written} revisions were missing, and nothing told of it")),
-        }
-        findings.extend(
-            wrong
-                .into_iter()
-                .map(|wrong| format!("{writing:?}, {death:?} at {n}: {wrong}")),
-        );
+        points *= 2;
     }
-    assert!(kills > 0 && kills < MOST, "{writing:?}, {death:?}: {kills}");
+    follow(&mut stage).await;
+    let seen = Seen::read(&couch).await;
+    let mut wrong = seen.lost(&app, &acknowledged);
+    wrong.extend(seen.disagreements(&app));
+    wrong.extend(seen.keys(&app).iter().filter_map(|key| seen.uneven(&app, key)));
+    wrong.extend(seen.conflicts(&app, |_| !writing.is_conflict));
+    wrong.extend(Seen::missed(&stage, &app).await);
     stage.end().await;
+    let named = wrong
+        .into_iter()
+        .map(|wrong| format!("{}, {at:?}: {wrong}", writing.name));
+    let mut findings: Vec<String> = named.collect();
+    if kills < at.least() || kills >= at.most() {
+        findings.push(format!("{}, {at:?}: it was killed {kills} times", writing.name));
+    }
     (kills, findings)
 }
 
-/// Documents of a todo with more leaves than others of it.
-fn uneven(seen: &Seen, key: &str) -> Option<String> {
-    let [one, two, three, _] = ids(key);
-    let live = [one, two, three].map(|id| seen.tree(&id).map_or(0, |tree| tree.live().len()));
-    let is_uneven = (live[0] != live[1] && !seen.is_waiting(key)) || live[1] != live[2];
-    is_uneven.then(|| format!("{key} has so many leaves in its versions: {live:?}"))
+/// Writes what has to be there before, and lets a follower read it; answers the requests.
+pub async fn prepared(stage: &mut Stage, writing: &Writing, numbers: &[usize]) -> Vec<Asked> {
+    let key = |n: &usize| format!("k{n}");
+    let docs: Vec<_> = numbers.iter().flat_map(|n| (writing.before)(&key(n))).collect();
+    if !docs.is_empty() {
+        let proxy = stage.proxy().await;
+        let batch = json!({"docs": docs}).to_string();
+        let answer = proxy.ask("POST", "_bulk_docs", batch).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+        stage.ended().await;
+    }
+    follow(stage).await;
+    let listed = stage.direct().ask("GET", "_all_docs", "").await.body;
+    let rows = listed["rows"].as_array().unwrap().iter();
+    let revs: HashMap<&str, &str> = rows
+        .map(|row| (row["id"].as_str().unwrap(), row["value"]["rev"].as_str().unwrap()))
+        .collect();
+    let rev = |id: &str| revs[id].to_owned();
+    numbers.iter().map(|n| (writing.request)(&key(n), &rev)).collect()
 }
 
-pub fn deaths() -> impl Iterator<Item = (Writing, Death)> {
-    ALL.into_iter().flat_map(|writing| DEATHS.map(|death| (writing, death)))
+async fn send(proxy: &Asking, asked: &Asked) -> Vec<Edit> {
+    match Line::new(proxy, None, 0).send(&asked.sending()).await {
+        Ok((status, answer)) => {
+            assert!(status.is_success(), "{answer}");
+            asked.acknowledged(&answer)
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+async fn at_request(stage: &mut Stage, asked: &Asked, n: usize, death: Death) -> Tried {
+    let upstream = stage.upstream.service.clone();
+    let faulty = Faulty::new(upstream.clone(), 1);
+    stage.upstream.service = faulty.service();
+    let proxy = stage.proxy().await;
+    stage.upstream.service = upstream;
+    faulty.ends(stage.process(&proxy));
+    faulty.doom(Some((n, death)));
+    let acknowledged = send(&proxy, asked).await;
+    let is_killed = faulty.is_dead();
+    if is_killed {
+        stage.bury(&proxy);
+    } else {
+        stage.ended().await;
+    }
+    Tried {
+        is_killed,
+        acknowledged,
+    }
+}
+
+async fn at_wait(stage: &Stage, asked: &Asked, steps: usize) -> Tried {
+    let process = Stepped::start(stage.config(), stage.address());
+    let proxy = stage.asking_at(&process.url);
+    process.doom(steps);
+    let acknowledged = send(&proxy, asked).await;
+    let ended = process.ended().await;
+    Tried {
+        is_killed: ended == Ended::Killed,
+        acknowledged,
+    }
 }

@@ -98,7 +98,7 @@ impl Tree {
         let mut bare = document.clone();
         let is_deleted = bare["_deleted"] == true;
         let fields = bare.as_object_mut().unwrap();
-        fields.retain(|name, _| !name.starts_with('_'));
+        fields.retain(|name, _| !name.starts_with('_') || name == "_attachments");
         let body = if is_deleted { Body::Deleted } else { Body::Live(bare) };
         self.add(&path, body)
     }

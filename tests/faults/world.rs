@@ -1,36 +1,36 @@
-//! A world: three proxies that follow their database, each before an upstream that fails in its own way, six devices in three versions,
-//! and somebody who writes past them all. At its end the network heals.
+//! A world: three proxies that follow their database, each before an upstream that fails in its own way, six devices with an app in all its
+//! versions, and somebody who writes past them all. At its end the network heals.
 //!
-//! Some todos are worked on by one device alone, some by all, but each only by who has seen all that was done to it before, and some by all at
-//! any time: of these only may documents be in conflict.
+//! Some entities are worked on by one device alone, some by all, but each only by who has seen all that was done to it before, and some by all
+//! at any time: of these only may documents be in conflict. In every other world the proxies share the database by leases.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    time::{Duration, Instant},
-};
+mod heal;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use chesterfield::{follower::Follower, upstream::UpstreamService};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    check::{Seen, key, reached, tells},
-    device::{Device, Edit, Lost},
+    app::{App, Doing, Schemas},
+    apps,
+    check::{Seen, tells},
+    device::{Device, Edit},
+    line::Lost,
     lot::{Lot, SHORT},
-    past::{ids, todo},
     stage::{Asking, Stage},
     upstream::{DEATHS, Faulty},
 };
-
-/// How long a healed world may take to come to rest.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const STEPS: usize = 60;
 const PROXIES: usize = 3;
 const DEVICES: usize = 6;
 
-/// The todos on which all work at any time.
+/// Of proxies that share the database. Whoever is too slow for it is followed by another one, too, which does no harm.
+const TERM: Duration = Duration::from_millis(600);
+
+/// The entities on which all work at any time.
 const SHARED: [&str; 3] = ["any-0", "any-1", "any-2"];
 
 /// What was done to worlds.
@@ -45,8 +45,11 @@ struct Node {
 pub struct World {
     seed: u64,
     rng: fastrand::Rng,
+    app: App,
+    _schemas: Schemas,
     stage: Stage,
     lot: Lot,
+    lease: Option<Duration>,
     /// Without faults.
     upstream: UpstreamService,
     nodes: Vec<Node>,
@@ -82,35 +85,49 @@ impl World {
             world.step().await;
         }
         let findings = world.heal().await;
-        (world.end().await, findings)
+        if !findings.is_empty() {
+            let seen = Seen::read(&world.stage.direct()).await;
+            let edits = world.devices.iter().flat_map(|device| &device.edits);
+            eprintln!("{seed}: {}", seen.told(&world.app, &findings, edits.chain(&world.past)));
+        }
+        let name = world.app.model.name();
+        let told = findings.into_iter().map(|found| format!("{name}: {found}")).collect();
+        (world.end().await, told)
     }
 
     async fn new(seed: u64) -> Self {
-        let (lot, mut stage) = Lot::of(Path::new("schemas")).await;
+        let model = apps::ALL[seed as usize % apps::ALL.len()];
+        let schemas = model.schemas();
+        let (lot, mut stage) = Lot::of(&schemas.path()).await;
         stage.park(SHORT);
         let mut world = Self {
             seed,
             rng: fastrand::Rng::with_seed(seed),
+            app: App::new(model, stage.config()),
+            _schemas: schemas,
             upstream: stage.upstream.service.clone(),
             stage,
             lot,
+            lease: (seed % 2 == 1).then_some(TERM),
             nodes: Vec::new(),
             devices: Vec::new(),
             by: (0..DEVICES).map(|n| n % PROXIES).collect(),
             past: Vec::new(),
             titles: 0,
             is_healed: false,
-            counts: Counts::from([("worlds", 1)]),
+            counts: Counts::from([("worlds", 1), (model.name(), 1)]),
         };
         for _ in 0..PROXIES {
             let node = world.node().await;
             world.nodes.push(node);
         }
         for n in 0..DEVICES {
-            let version = n as u64 % 3 + 1;
+            let version = n % world.app.versions() + 1;
             let name = format!("device-{n}");
             let proxy = &world.nodes[world.by[n]].asking;
-            world.devices.push(Device::new(name, version, world.rng.u64(..), proxy));
+            let device = Device::new(name, world.app.clone(), version, world.rng.u64(..), proxy);
+            device.line.cuts().rate = [0, 0, 5, 20][world.rng.usize(..4)];
+            world.devices.push(device);
         }
         world
     }
@@ -121,11 +138,13 @@ impl World {
             faulty.weather([0, 5, 10, 20][self.rng.usize(..4)]);
         }
         self.stage.upstream.service = faulty.service();
+        let lease = self.lease;
         let (asking, follower) = self
             .stage
             .proxy_that_follows(|settings| {
                 settings.sweep = Duration::from_millis(200);
                 settings.pauses.longest = Duration::from_millis(50);
+                settings.lease = lease;
             })
             .await;
         self.stage.upstream.service = self.upstream.clone();
@@ -137,21 +156,29 @@ impl World {
         }
     }
 
+    /// Forgets one that has died, but for what it suffered.
+    fn mourn(&mut self, dead: Node) {
+        self.stage.bury(&dead.asking);
+        add(&mut self.counts, &dead.faulty.counts());
+        drop(dead.follower);
+    }
+
     /// Puts others in the place of those that have died.
     async fn bury(&mut self) {
-        for n in 0..PROXIES {
+        for n in 0..self.nodes.len() {
             if self.nodes[n].faulty.is_dead() {
                 let node = self.node().await;
                 let dead = std::mem::replace(&mut self.nodes[n], node);
-                self.stage.bury(&dead.asking);
-                add(&mut self.counts, &dead.faulty.counts());
-                drop(dead.follower);
-                for (device, by) in self.devices.iter_mut().zip(&self.by) {
-                    if *by == n {
-                        device.go_by(&self.nodes[n].asking);
-                    }
-                }
+                self.mourn(dead);
+                self.redirect();
             }
+        }
+    }
+
+    /// Every device goes by the proxy that is in its place.
+    fn redirect(&mut self) {
+        for (device, by) in self.devices.iter_mut().zip(&self.by) {
+            device.line.go_to(&self.nodes[by % self.nodes.len()].asking);
         }
     }
 
@@ -168,7 +195,7 @@ impl World {
             2 => {
                 let device = self.rng.usize(..DEVICES);
                 self.by[device] = node;
-                self.devices[device].go_by(&self.nodes[node].asking);
+                self.devices[device].line.go_to(&self.nodes[node].asking);
             }
             3 => self.write_past().await,
             _ => {}
@@ -191,9 +218,13 @@ impl World {
         let busy = busy.filter_map(|(device, act)| act.map(|act| act.done_by(device)));
         for done in join_all(busy).await {
             let what = if done.is_ok() { "syncs" } else { "syncs that failed" };
-            *self.counts.entry(what).or_default() += 1;
+            self.count(what);
         }
         self.bury().await;
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
     }
 
     fn title(&mut self) -> String {
@@ -201,36 +232,40 @@ impl World {
         format!("{}.{}", self.seed, self.titles)
     }
 
-    /// Somebody does something on a device.
-    fn work(&mut self, n: usize) {
-        let title = self.title();
-        let choice = self.rng.u8(..);
-        let may_delete = match self.rng.u8(..6) {
-            0 | 1 => return self.devices[n].work(&format!("alone-{n}"), title, choice, true),
-            2 | 3 => false,
-            _ => true,
-        };
-        let key = if may_delete {
-            SHARED[self.rng.usize(..3)].to_owned()
-        } else {
-            format!("turns-{}", self.rng.u8(..2))
-        };
-        if may_delete || self.has_seen_all(n, &key) {
-            self.devices[n].work(&key, title, choice, may_delete);
+    fn doing(&mut self, n: usize, key: String, is_free: bool) -> Doing {
+        Doing {
+            version: self.devices[n].version,
+            key,
+            title: self.title(),
+            choice: self.rng.u8(..),
+            is_free,
         }
     }
 
-    /// Whether what a device shows of a todo goes back to all that was ever done to it.
-    fn has_seen_all(&self, n: usize, todo: &str) -> bool {
+    /// Somebody does something on a device.
+    fn work(&mut self, n: usize) {
+        let (key, is_free) = match self.rng.u8(..6) {
+            0 | 1 => (format!("alone-{n}"), true),
+            2 | 3 => (format!("turns-{}", self.rng.u8(..2)), false),
+            _ => (SHARED[self.rng.usize(..3)].to_owned(), true),
+        };
+        let doing = self.doing(n, key, is_free);
+        if is_free || self.has_seen_all(n, &doing.key) {
+            self.devices[n].work(&doing);
+        }
+    }
+
+    /// Whether what a device shows of an entity goes back to all that was ever done to it.
+    fn has_seen_all(&self, n: usize, key: &str) -> bool {
         let device = &self.devices[n];
-        let shown = device.works_on(todo);
+        let shown = self.app.model.works_on(device.version, key);
         let done = self
             .devices
             .iter()
             .flat_map(|device| &device.edits)
-            .filter(|edit| key(&edit.id) == todo);
+            .filter(|edit| self.app.key(&edit.id).as_deref() == Some(key));
         done.into_iter().all(|edit| {
-            let told_by = reached(&edit.id);
+            let told_by = self.app.reached(&edit.id);
             shown
                 .iter()
                 .filter(|id| **id == edit.id || told_by.contains(id))
@@ -242,22 +277,18 @@ impl World {
         })
     }
 
+    /// What is written on the server, not on the device. What takes several documents comes by replication.
     fn online(&mut self, n: usize) -> Act {
         let key = SHARED[self.rng.usize(..3)].to_owned();
-        let title = self.title();
+        let doing = self.doing(n, key, true);
         let device = &self.devices[n];
-        let id = device.works_on(&key)[0].clone();
-        let mut body = device.shown(&id).cloned().unwrap_or_else(|| device.new_todo());
-        body["title"] = json!(title);
-        match device.version {
-            1 => Act::Put(id, body),
-            // Its status comes by replication.
-            _ if device.shown(&device.works_on(&key)[1]).is_some() => Act::Put(id, body),
+        match &mut device.planned(&doing)[..] {
+            [(id, Some(body))] if !device.is_unsure() => Act::Put(std::mem::take(id), body.take()),
             _ => Act::Both,
         }
     }
 
-    /// Somebody writes to CouchDB itself: a todo that others work on, too, or several that nobody else does.
+    /// Somebody writes to CouchDB itself: an entity that others work on, too, or several that nobody else does.
     async fn write_past(&mut self) {
         let keys: Vec<String> = match self.rng.bool() {
             true => vec![SHARED[self.rng.usize(..3)].to_owned()],
@@ -269,8 +300,18 @@ impl World {
         let couch = self.stage.direct();
         let mut documents = Vec::new();
         for key in keys {
-            let [id, ..] = ids(&key);
-            let mut body = todo(&self.title());
+            let title = self.title();
+            // One that changes nothing but the title, if the entity is there.
+            let (choice, is_free) = (7, false);
+            let doing = Doing {
+                version: 1,
+                key,
+                title,
+                choice,
+                is_free,
+            };
+            let [(id, body)] = self.app.model.done(&doing, &|_| None).try_into().unwrap();
+            let mut body = body.unwrap();
             if let Some(rev) = couch.ask("GET", &id, "").await.body.get("_rev") {
                 body["_rev"] = rev.clone();
             }
@@ -288,91 +329,14 @@ impl World {
         }));
     }
 
-    /// Ends all faults, and waits until everything is as it should be; answers what never becomes so.
-    async fn heal(&mut self) -> Vec<String> {
-        // What comes last nobody makes up for by chance.
-        for node in &self.nodes {
-            node.faulty.weather(100);
-        }
-        for _ in 0..3 {
-            self.write_past().await;
-        }
-        self.is_healed = true;
-        let all_die = self.rng.bool();
-        for node in &self.nodes {
-            node.faulty.weather(0);
-            node.faulty.doom(None);
-            if all_die {
-                node.faulty.kill();
-            }
-        }
-        self.bury().await;
-        let mut findings = self.rest(|id| !is_shared(id)).await;
-        // Somebody in each version resolves what is in conflict in its documents, and nobody has it any longer.
-        let mut resolvers = [0, 1, 2];
-        self.rng.shuffle(&mut resolvers);
-        let mut resolved: BTreeSet<String> = BTreeSet::new();
-        for resolver in resolvers {
-            if !findings.is_empty() {
-                return findings;
-            }
-            let resolver = &mut self.devices[resolver];
-            let ids: Vec<String> = SHARED.iter().flat_map(|key| resolver.works_on(key)).collect();
-            ids.iter().for_each(|id| resolver.resolve(id));
-            resolved.extend(ids);
-            findings = self.rest(|id| !is_shared(id) || resolved.contains(id)).await;
-        }
-        if !findings.is_empty() {
-            return findings;
-        }
-        match self.stage.backfill().await {
-            0 => Vec::new(),
-            written => vec![format!("{written} revisions were missing, and nothing told of it")],
-        }
-    }
-
-    /// Waits until everything is as it should be, and documents like these are without conflict; answers what never becomes so.
-    async fn rest(&mut self, is_calm: impl Fn(&str) -> bool) -> Vec<String> {
-        let begun = Instant::now();
-        loop {
-            let findings = self.look(&is_calm).await;
-            if findings.is_empty() || begun.elapsed() > PATIENCE {
-                return findings;
-            }
-        }
-    }
-
-    /// Everybody does what is to be done; answers what is still wrong.
-    async fn look(&mut self, is_calm: impl Fn(&str) -> bool) -> Vec<String> {
-        let mut findings = Vec::new();
-        for device in &mut self.devices {
-            if let Err(Lost(why)) = Act::Both.done_by(device).await {
-                findings.push(format!("without faults: {why}"));
-            }
-        }
-        for Node { follower, .. } in &self.nodes {
-            follower.wake(&self.stage.db);
-            follower.rested().await;
-        }
-        if !self.lot.entries(&self.stage).await.is_empty() {
-            self.stage.retry().await;
-        }
-        let seen = Seen::read(&self.stage.direct()).await;
-        let edits = self.devices.iter().flat_map(|device| &device.edits).chain(&self.past);
-        findings.extend(seen.lost(edits));
-        findings.extend(seen.disagreements());
-        findings.extend(seen.conflicts(is_calm));
-        for device in &self.devices {
-            findings.extend(device.differences(&seen));
-        }
-        let parked = self.lot.entries(&self.stage).await;
-        findings.extend(parked.iter().map(|entry| format!("still parked: {entry}")));
-        findings
-    }
-
     async fn end(mut self) -> Counts {
         let edits: usize = self.devices.iter().map(|device| device.edits.len()).sum();
         *self.counts.entry("edits").or_default() += edits + self.past.len();
+        let cuts: usize = self.devices.iter().map(|device| device.line.cuts().count).sum();
+        self.counts.insert("connections of devices cut", cuts);
+        let met_themselves = self.devices.iter().map(|device| device.met_itself).sum();
+        self.counts
+            .insert("writes tried again that had come through", met_themselves);
         for node in self.nodes {
             add(&mut self.counts, &node.faulty.counts());
             drop(node.follower);
@@ -382,12 +346,9 @@ impl World {
     }
 }
 
-fn is_shared(id: &str) -> bool {
-    SHARED.contains(&key(id))
-}
-
 impl Act {
     async fn done_by(self, device: &mut Device) -> Result<(), Lost> {
+        device.settle().await?;
         match self {
             Self::Push => device.push().await,
             Self::Pull => device.pull().await,

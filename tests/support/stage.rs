@@ -184,6 +184,11 @@ impl Stage {
         self.config.validate = classes.map(|(_, class)| mode(class.name.to_string())).collect();
     }
 
+    /// What proxies that are started from now on are configured with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The manifest of a version.
     pub fn app(&self, version: &str) -> Arc<AppManifest> {
         self.config.proxy.apps.resolve(version).unwrap().clone()
@@ -312,8 +317,13 @@ impl Stage {
     }
 
     fn asking(&self, server: &Server) -> Asking {
+        self.asking_at(&server.url)
+    }
+
+    /// Asks a server that is none of the stage's.
+    pub fn asking_at(&self, url: &str) -> Asking {
         Asking {
-            url: server.url.clone(),
+            url: url.to_owned(),
             db: self.db.clone(),
             upstream: self.upstream.clone(),
             client: Client::builder(TokioExecutor::new()).build_http(),

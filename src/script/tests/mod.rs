@@ -2,6 +2,7 @@
 
 mod faults;
 mod pure;
+mod still;
 mod values;
 
 use std::collections::HashMap;

@@ -58,6 +58,10 @@ fn values_are_written_as_json() {
     for (expression, what) in [
         ("NaN", "at `v` NaN, which JSON does not have"),
         ("{ a: [() => 1] }", "at `v.a.0` a function, which JSON does not have"),
+        (
+            "Object.assign([], { length: 2 ** 32 - 1 })",
+            "at `v.0` undefined, which JSON does not have",
+        ),
         ("new Map()", "at `v` a Map, which JSON does not have"),
         (
             "['😀'.slice(0, 1)]",
@@ -101,6 +105,61 @@ fn documents_are_read_only() {
         "{}",
         value("(doc.of_its_own = 3)")
     );
+}
+
+/// What is small is read with what it stands in, what is large or deep when it is looked into: neither can be told from the other.
+#[test]
+fn what_is_nested_keeps_its_text_and_is_read_only() {
+    let deep = |text: &str| format!("{}{text}{}", "[ ".repeat(20), " ]".repeat(20));
+    let large = format!(
+        r#"{{"s":"{}", "z":1.0, "a":[ 1 ,{{"b" :2.50}}],"a":[ 1.0,{{"b" :2.50}}]}}"#,
+        "x".repeat(2000)
+    );
+    let small = r#"{"s":"\u0078", "z":1.0, "a":[ 1 ,{"b" :2.50}],"a":[ 1.0,{"b" :2.50}]}"#;
+    for nested in [small, large.as_str(), &deep(small), &deep(&large)] {
+        let doc = format!(r#"{{"o":{{"l":[ {nested},{nested} ], "p":{nested}}}}}"#);
+        let give = |expression: &str| {
+            let find = "const find = (v) => Array.isArray(v) && v.length === 1 ? find(v[0]) : v;";
+            let script = body(&format!(
+                "{find} const {{ o }} = docs['a@1']; return {{ 'a@2': {{ v: {expression} }} }};"
+            ));
+            text(up(&script, &doc))
+        };
+        let whole = body("return { 'a@2': docs['a@1'].o }");
+        let fields = format!(r#"{{"l":[ {nested},{nested} ],"p":{nested}}}"#);
+        assert_eq!(text(up(&whole, &doc)), fields);
+        assert_eq!(give("o.p"), format!(r#"{{"v":{nested}}}"#));
+        assert_eq!(give("o.l[1]"), format!(r#"{{"v":{nested}}}"#));
+        assert_eq!(give("o.l"), format!(r#"{{"v":[ {nested},{nested} ]}}"#));
+        assert_eq!(give("[...o.l.slice(1)]"), format!(r#"{{"v":[{nested}]}}"#));
+        assert_eq!(
+            give("{ ...o, p: 7 }"),
+            format!(r#"{{"v":{{"l":[ {nested},{nested} ],"p":7}}}}"#)
+        );
+        assert_eq!(give("find(o.p).a"), r#"{"v":[ 1.0,{"b" :2.50}]}"#);
+        assert_eq!(give("[...find(o.l[0]).a]"), r#"{"v":[1.0,{"b" :2.50}]}"#);
+        assert_eq!(give("{ ...find(o.p).a[1] }"), r#"{"v":{"b":2.50}}"#);
+        assert_eq!(give("Object.keys(find(o.p)).join()"), r#"{"v":"s,z,a"}"#);
+        assert_eq!(give("o.p === o.p && `at ${o.l.indexOf(o.l[1])}`"), r#"{"v":"at 1"}"#);
+        for change in [
+            "(find(o.p).z = 3)",
+            "(find(o.p).new = 3)",
+            "(delete find(o.p).z)",
+            "Object.defineProperty(find(o.p), 'z', { value: 3 })",
+            "Object.defineProperty(find(o.p), 'new', { value: 3 })",
+            "Object.assign(find(o.l[0]), { z: 3 })",
+            "find(o.p).a.push(1)",
+            "find(o.p).a.reverse()",
+            "(find(o.p).a.length = 0)",
+            "(find(o.p).a[0] = 3)",
+            "(find(o.p).a[1].b = 3)",
+            "(delete find(o.p).a[0])",
+            "o.l.fill(1)",
+        ] {
+            let got = give(change);
+            assert!(got.contains("documents are"), "{change}: {got}");
+        }
+    }
 }
 
 fn json() -> impl Strategy<Value = serde_json::Value> {
