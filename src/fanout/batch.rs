@@ -99,14 +99,19 @@ impl FanOut {
         self.look(db, keys, Echo::of(self, keys), failed).await
     }
 
-    /// Brings entities in step, as part of all those of a database: whoever embeds what was written before has its own turn.
+    /// Brings entities in step, as part of all those of a database: whoever embeds what was written before has its own turn, and what is there in
+    /// several versions that nobody carried is taken for copies.
     pub async fn look_through(
         &self,
         db: &str,
         keys: &[EntityKey],
         failed: impl FnMut(&EntityKey, &Error),
     ) -> Result<Report, Error> {
-        self.look(db, keys, Echo::default(), failed).await
+        let adopting = Self {
+            adopts: true,
+            ..self.clone()
+        };
+        adopting.look(db, keys, Echo::default(), failed).await
     }
 
     /// Brings entities in step, and then whoever has to follow: those of `echo`, and of what is written on the way.

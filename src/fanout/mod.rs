@@ -54,6 +54,8 @@ pub struct FanOut {
     uploads: Arc<Semaphore>,
     /// For each page of entities that follow a shared document.
     pages: Arc<Semaphore>,
+    /// See [`Entity::has_copies`].
+    adopts: bool,
 }
 
 /// Names an entity in its database.
@@ -109,6 +111,7 @@ impl FanOut {
             missed: Missed::default(),
             uploads: Arc::new(Semaphore::new(upload::AT_ONCE)),
             pages: Arc::new(Semaphore::new(PAGES)),
+            adopts: false,
         }
     }
 
@@ -153,7 +156,11 @@ impl FanOut {
     }
 
     fn blank(&self, entity: &EntityKey) -> Option<Entity> {
-        Entity::new(&self.registry, entity.first, &entity.key)
+        let blank = Entity::new(&self.registry, entity.first, &entity.key)?;
+        Some(Entity {
+            has_copies: self.adopts,
+            ..blank
+        })
     }
 
     /// Reads entities, in the order of `keys`, with one request. Of more than [`AT_ONCE`], or if they are too large to be held at once,

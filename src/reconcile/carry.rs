@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Body, Want, Work,
+    Body, Entity, Want, Work,
     attach::{Attached, Onto},
     revision::{self, EditId, Kind},
 };
@@ -15,6 +15,14 @@ use crate::{
 
 /// How deep the last edit of another document may stand on a path: far from CouchDB's default `_revs_limit` of 1000.
 const HORIZON: usize = if cfg!(test) { 4 } else { 100 };
+
+/// The same for an entity as it was read: a path that was cut is as long as the database lets it be, or by one longer if it was read before a
+/// client's write that was added to it.
+pub(super) fn horizon(entity: &Entity) -> usize {
+    let cut = entity.members.iter().filter(|member| member.tree.is_stemmed());
+    let lengths = cut.filter_map(|member| Some(member.tree.path(member.tree.winner()?).count()));
+    lengths.min().map_or(HORIZON, |limit| HORIZON.min(limit / 2).max(1))
+}
 
 /// One leaf that may have edits for one target, over one lens.
 pub(super) struct Crossing<'a> {
@@ -54,7 +62,14 @@ impl Work<'_> {
         self.outcome.refusals.clear();
         self.unmade.clear();
         let mut moved = false;
-        for (lens, _) in self.lenses.clone() {
+        let mut held_up = self.introduce();
+        let mut is_held_up = false;
+        for (n, (lens, _)) in self.lenses.clone().into_iter().enumerate() {
+            if held_up.contains(&n) {
+                is_held_up = true;
+                continue;
+            }
+            let before = self.outcome.writes.len();
             for to in Direction::BOTH {
                 let (near, far) = lens.step().sides(to);
                 for &target in far {
@@ -74,8 +89,12 @@ impl Work<'_> {
                     }
                 }
             }
+            self.introduced.insert(n);
+            if self.outcome.writes.len() > before {
+                held_up = self.introduce();
+            }
         }
-        moved
+        moved || is_held_up
     }
 
     fn cross(&mut self, crossing: &Crossing) -> bool {
@@ -272,7 +291,6 @@ impl Work<'_> {
         };
         for &class in near {
             let place = self.member(class);
-            let member = &self.entity.members[place];
             let (node, end, at) = if place == source {
                 (told, crossing.leaf, 0)
             } else if let Some(other) = self.companion(source, crossing.leaf, place) {
@@ -285,6 +303,7 @@ impl Work<'_> {
                 inputs.shown.push(None);
                 continue;
             };
+            let member = &self.entity.members[place];
             inputs.bodies.push(member.at(node).body.live().cloned());
             inputs.shown.push(Some(node));
             inputs.revs.push(member.tree.rev(node).clone());
@@ -293,27 +312,6 @@ impl Work<'_> {
                 .insert(at, (place, end, member.edits(end).into_iter().collect()));
         }
         Some(inputs)
-    }
-
-    /// The leaf of another input that goes with a leaf: of several that which has seen the same edits, as far as they belong into
-    /// both; else the winner. A dead one goes with a dead leaf only.
-    pub(super) fn companion(&self, source: usize, leaf: NodeId, other: usize) -> Option<NodeId> {
-        let (here, there) = (&self.entity.members[source], &self.entity.members[other]);
-        let is_dead = here.at(leaf).is_tombstone();
-        let mut leaves: Vec<NodeId> = there.tree.leaves().collect();
-        leaves.retain(|&node| is_dead || !there.at(node).is_tombstone());
-        if leaves.len() > 1 {
-            let common = |edits: Vec<EditId>| -> HashSet<EditId> {
-                let belongs = |edit: &EditId| [here, there].iter().all(|m| self.origins.belongs(*edit, m.class));
-                edits.into_iter().filter(belongs).collect()
-            };
-            let wanted = common(here.edits(leaf));
-            leaves.sort_by_key(|&node| std::cmp::Reverse((!there.at(node).is_tombstone(), there.tree.rev(node))));
-            if let Some(&same) = leaves.iter().find(|&&node| common(there.edits(node)) == wanted) {
-                return Some(same);
-            }
-        }
-        there.tree.winner()
     }
 
     /// The revision whose body a leaf's edits tell: the leaf, or what stands below revisions that only tidy this document and
@@ -351,11 +349,12 @@ impl Work<'_> {
     fn fading(&self, target: usize, on_path: &[EditId]) -> Vec<EditId> {
         let class = self.entity.members[target].class;
         let mut fading = Vec::new();
+        let horizon = self.horizon;
         for member in self
             .entity
             .members
             .iter()
-            .filter(|member| on_path.len() > HORIZON && member.class != class)
+            .filter(|member| on_path.len() > horizon && member.class != class)
         {
             let Some(winner) = member.tree.winner() else { continue };
             let edits = member.edits(winner);
@@ -366,7 +365,7 @@ impl Work<'_> {
                     .then(|| on_path.iter().position(|on| on == edit))??;
                 Some((*edit, depth))
             });
-            if let Some((edit, _)) = last.filter(|(edit, depth)| *depth >= HORIZON && !fading.contains(edit)) {
+            if let Some((edit, _)) = last.filter(|(edit, depth)| *depth >= horizon && !fading.contains(edit)) {
                 fading.push(edit);
             }
         }
@@ -399,7 +398,8 @@ impl Work<'_> {
                         ..(**document).clone()
                     })
                 });
-                Some((stand_in, winner.map(|winner| member.tree.rev(winner).clone())))
+                // Where nothing stands in, that is told too: who has the body makes another document.
+                Some((stand_in, Some(member.tree.rev(winner.unwrap_or(parent)).clone())))
             }
         }
     }

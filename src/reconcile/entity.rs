@@ -58,6 +58,8 @@ pub struct Entity {
     pub members: Vec<Member>,
     /// Documents of other entities that these embed or refer to, as far as they were read.
     pub shared: Vec<Arc<Member>>,
+    /// What stands in several documents without a common edit was there before anybody carried: they are copies, and not in conflict.
+    pub has_copies: bool,
 }
 
 impl Content for Stored {
@@ -189,6 +191,7 @@ impl Entity {
             key: key.to_owned(),
             members: members.collect(),
             shared: Vec::new(),
+            has_copies: false,
         })
     }
 

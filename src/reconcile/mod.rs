@@ -44,9 +44,12 @@
 //! A document of another entity that is embedded in one class and referred to in the next ([`Share`](crate::lens::Share)) is an input
 //! beside the leaf: what is embedded newly is *created*, once, and what embeds it *follows*; each in `share.rs`.
 //!
+//! Documents of one entity that nobody ever carried between have no edit in common. Where they are older than the first proxy, so that a backfill finds them
+//! ([`Entity::has_copies`]), they are brought together once, the newest on top of the older ones, and are no conflict (`adopt.rs`).
+//!
 //! An edit that nobody here authored (an *orphan*: a device restored only its newest class) is carried from its newest holder.
 //! Where `_revs_limit` has cut paths, absence proves nothing: an edit that both sides have vouches for what stood before it, and
-//! the last edit of each other document is written again before it can fall off.
+//! the last edit of each other document is written again before it can fall off: at half the length to which paths were cut.
 //!
 //! # What is proven, and how far
 //!
@@ -55,7 +58,7 @@
 //! shares a document. 10,000 histories of each kind were run (`PROPTEST_CASES=10000 cargo test --lib reconcile`; 256 by default), of the last 600, and 400 where they are stemmed:
 //!
 //! * edits made one after another, in any mix of versions, never conflict, and all versions agree after each;
-//! * so too while histories are stemmed and compacted, for clients that keep up;
+//! * so too while histories are stemmed, to four revisions or more, and compacted, for clients that keep up;
 //! * racing proxies with stale reads leave no conflict that no client made, nor one of what any version writes next;
 //! * two masters with six offline clients, stale and crashing proxies come to rest with the same trees and bodies, every
 //!   version shows the same winner, and no edit is missing from any document that it must reach;
@@ -98,13 +101,21 @@
 //! Where proxies raced, the document was then deleted, and an older version brings it back, a part can be left in conflict with what it
 //! was before the deletion: seen once.
 //!
+//! Of copies that were in several versions before (400 histories of each kind, `tests/adoption.rs`): equal or edited apart, whole or compacted, they are
+//! in step after one look with no conflict, the newest says what it said, and what each had stands below; nothing that is written afterwards
+//! is lost or in conflict; two masters with stale proxies come to rest with the same trees. If that look is torn, or a document between two others
+//! is missing, that is mended too, unless a part need not exist: then a conflict may stay. What is written
+//! to a copy before anybody has looked is in conflict with the others. A copy whose history `_revs_limit` has cut is in conflict with the others, as it may have been carried.
+//!
 //! Not proven: lenses that fail (their edits are refused and everything else carried), attachments of parts, merging of fields together with
 //! shared documents beyond what every run of the tests tries, more than two inputs, schemas
 //! in which both sides of a lens have several classes, several versions creating one key without knowing of each other (nothing is lost,
 //! but versions may show different winners until the conflict is resolved), edit ids that collide (48 bits within one entity).
 
+mod adopt;
 mod attach;
 mod carry;
+mod companion;
 pub mod entity;
 mod merge;
 mod origin;
@@ -126,6 +137,7 @@ use crate::{
     schema::{ClassId, Direction, Registry, Violation},
 };
 pub use attach::Incoming;
+use companion::Companions;
 pub use entity::{Body, Entity, Member};
 use origin::Origins;
 use revision::{EditId, Kind};
@@ -196,7 +208,7 @@ const ROUNDS: usize = 64;
 
 /// Finds every revision that is missing in an entity. The writes are in `entity` too when it returns.
 pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> Outcome {
-    let origins = Origins::find(registry, entity);
+    let mut origins = Origins::find(registry, entity);
     let is_tied = |(lens, _): &(&Lens, _)| {
         entity
             .members
@@ -204,12 +216,16 @@ pub fn reconcile(registry: &Registry, lenses: &[Lens], entity: &mut Entity) -> O
             .any(|member| lens.step().old.contains(&member.class))
     };
     let flows = (0..).map(|step| registry.flow(step));
-    let lenses = lenses.iter().zip(flows).filter(is_tied).collect();
+    let lenses: Vec<_> = lenses.iter().zip(flows).filter(is_tied).collect();
+    origins.find_adopted(lenses.iter().map(|(lens, _)| *lens), entity);
     let is_stemmed = entity.members.iter().any(|member| member.tree.is_stemmed());
     let mut work = Work {
         is_stemmed,
+        horizon: carry::horizon(entity),
         untold: HashMap::new(),
         unmade: HashSet::new(),
+        introduced: HashSet::new(),
+        companions: Companions::default(),
         registry,
         lenses,
         entity,
@@ -244,11 +260,16 @@ struct Work<'a> {
     origins: Origins<'a>,
     /// Some path does not reach back to its first revision.
     is_stemmed: bool,
+    /// How deep the last edit of a document may stand on another one's path before it is written again.
+    horizon: usize,
     /// See [`Work::candidates`]: for a target and inputs, how many nodes were looked at, and which of them have an edit that belongs to
     /// none of these.
     untold: HashMap<(usize, Vec<usize>), (usize, Vec<NodeId>)>,
     /// For each document that need not exist, the edits of which it was not made.
     unmade: HashSet<(usize, EditId)>,
+    /// The lenses over which it was tried to carry.
+    introduced: HashSet<usize>,
+    companions: Companions,
     outcome: Outcome,
 }
 

@@ -1,6 +1,6 @@
 //! Where each edit was authored, and so how far it spreads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Entity, revision::EditId, revision::Kind};
 use crate::schema::{ClassId, Registry};
@@ -10,6 +10,9 @@ pub struct Origins<'a> {
     registry: &'a Registry,
     /// With the kind under which it was found first: a mirror is an orphan.
     class: HashMap<EditId, (ClassId, Kind)>,
+    /// For a class, edits from before it was carried to: it need not have them.
+    adopted: HashSet<(ClassId, EditId)>,
+    adopted_by_any: HashSet<EditId>,
 }
 
 impl<'a> Origins<'a> {
@@ -18,7 +21,14 @@ impl<'a> Origins<'a> {
     pub fn find(registry: &'a Registry, entity: &Entity) -> Self {
         let mut class = HashMap::new();
         let mut newest_first: Vec<_> = entity.members.iter().collect();
-        newest_first.sort_by_key(|member| registry.age(member.class));
+        // What reached a part and its primary did not begin in the part: it would go no further from there.
+        let is_part = |class: ClassId| {
+            let sides = registry.steps().iter().flat_map(|step| [&step.old, &step.new]);
+            sides
+                .into_iter()
+                .any(|side| side.iter().skip(1).any(|part| *part == class))
+        };
+        newest_first.sort_by_key(|member| (is_part(member.class), registry.age(member.class)));
         for wanted in [&[Kind::Authored, Kind::Merge][..], &[Kind::Mirror]] {
             for member in &newest_first {
                 for stored in member.tree.nodes().map(|node| member.at(node)) {
@@ -28,7 +38,20 @@ impl<'a> Origins<'a> {
                 }
             }
         }
-        Self { registry, class }
+        Self {
+            registry,
+            class,
+            adopted: HashSet::new(),
+            adopted_by_any: HashSet::new(),
+        }
+    }
+
+    /// From now on these edits do not belong into documents of this class.
+    pub fn adopt(&mut self, class: ClassId, edits: impl Iterator<Item = EditId>) {
+        for edit in edits {
+            self.adopted.insert((class, edit));
+            self.adopted_by_any.insert(edit);
+        }
     }
 
     /// The edit belongs into documents of this class.
@@ -36,6 +59,7 @@ impl<'a> Origins<'a> {
         self.class
             .get(&edit)
             .is_some_and(|&(origin, _)| origin == class || self.registry.via(origin, class).is_some())
+            && !self.is_adopted(edit, class)
     }
 
     /// The edit arrives at `target` through `neighbour`.
@@ -43,6 +67,17 @@ impl<'a> Origins<'a> {
         self.class
             .get(&edit)
             .is_some_and(|&(origin, _)| self.registry.via(origin, target) == Some(neighbour))
+            && !self.is_adopted(edit, target)
+    }
+
+    /// Documents of some class need not have the edit.
+    pub fn was_adopted(&self, edit: EditId) -> bool {
+        self.adopted_by_any.contains(&edit)
+    }
+
+    /// Documents of this class need not have the edit.
+    pub fn is_adopted(&self, edit: EditId, class: ClassId) -> bool {
+        !self.adopted.is_empty() && self.adopted.contains(&(class, edit))
     }
 
     /// The edit is one of ours: it merged two sides of a conflict.

@@ -60,8 +60,13 @@ impl Work<'_> {
     }
 
     fn edits_of(&self, place: usize, leaves: impl Iterator<Item = NodeId>) -> EditsOf {
+        // What was adopted stands on some branches only where proxies brought documents together at the same time.
+        let counts = |edit: &EditId| !self.origins.was_adopted(*edit);
         leaves
-            .map(|leaf| (leaf, self.entity.members[place].shared_edits(leaf)))
+            .map(|leaf| {
+                let edits = self.entity.members[place].shared_edits(leaf);
+                (leaf, edits.into_iter().filter(counts).collect())
+            })
             .collect()
     }
 

@@ -114,12 +114,25 @@ impl Stage {
         Self::build(Path::new("schemas"), wrap).await
     }
 
+    /// Of each branch of a document so many revisions are kept.
+    pub async fn stemming(revs_limit: u64) -> Self {
+        let stage = Self::on(Embedded::stemming(revs_limit), Path::new("schemas"), |service| service).await;
+        let answer = stage.direct().ask("PUT", "_revs_limit", revs_limit.to_string()).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+        stage
+    }
+
     /// Both.
     pub async fn build(schemas: &Path, wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
+        Self::on(Embedded::memory(), schemas, wrap).await
+    }
+
+    /// Without `COUCHDB_URL` the database is in this store.
+    async fn on(embedded: Embedded, schemas: &Path, wrap: impl FnOnce(UpstreamService) -> UpstreamService) -> Self {
         let mut upstream = match std::env::var("COUCHDB_URL") {
             Ok(url) => upstream::http(&url, Timeouts::default()).unwrap(),
             Err(_) => Upstream {
-                service: UpstreamService::new(Embedded::memory()),
+                service: UpstreamService::new(embedded),
                 account: None,
                 name: "embedded".into(),
             },

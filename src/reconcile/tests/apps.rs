@@ -24,6 +24,8 @@ pub struct App {
     /// For each version, the documents it sees.
     sees: [&'static [usize]; 3],
     kind: Kind,
+    /// Nobody has carried anything yet.
+    pub has_copies: bool,
 }
 
 /// What the app's schema did.
@@ -170,6 +172,7 @@ impl App {
             writes,
             sees,
             kind,
+            has_copies: false,
         }
     }
 

@@ -182,6 +182,7 @@ impl Db {
     }
 
     fn missing_in(&self, app: &App, mut read: Entity) -> Outcome {
+        read.has_copies = app.has_copies;
         read.members.iter_mut().for_each(|member| self.fill(member));
         loop {
             let outcome = reconcile(&app.registry, &app.lenses, &mut read.clone());

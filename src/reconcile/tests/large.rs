@@ -95,6 +95,24 @@ fn thousands_of_conflicts_are_mirrored_in_time() {
     assert!(entity.members.iter().all(|member| member.tree.live().count() == 1000));
 }
 
+/// Each branch of a todo is put together with the status that goes with it.
+#[test]
+fn thousands_of_conflicts_in_two_parts_are_put_together_in_time() {
+    let app = App::new(Kind::Split);
+    let mut entity = Entity::new(&app.registry, ClassId(0), "k").unwrap();
+    for (member, text) in [(1, r#"{"title":"a"}"#), (3, r#"{"status":"active"}"#)] {
+        for branch in 1..=1000 {
+            let path = [
+                Rev::new(2, &hash(branch, 2 + member)),
+                Rev::new(1, &hash(0, 1 + member)),
+            ];
+            insert(&mut entity, member as usize, &path, text);
+        }
+    }
+    settles_within(Duration::from_secs(60), &app, &mut entity);
+    assert!(entity.members[0].tree.live().count() >= 1000);
+}
+
 #[test]
 fn a_history_of_any_length_is_carried_in_time() {
     let app = App::new(Kind::Split);

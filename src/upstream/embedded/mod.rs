@@ -85,6 +85,13 @@ impl Embedded {
             store: Arc::new(Store::memory()),
         }
     }
+
+    /// The same, and of each branch of a document they keep so many revisions, from 1, as CouchDB does after `PUT /db/_revs_limit`.
+    pub fn stemming(revs_limit: u64) -> Self {
+        Self {
+            store: Arc::new(Store::stemming(revs_limit)),
+        }
+    }
 }
 
 impl tower::Service<Request<Body>> for Embedded {

@@ -67,7 +67,7 @@ async fn route(store: &Store, call: Call) -> Answer {
         ("_explain", 1) => Err(Failure::lacks("query planner")),
         ("_security", 1) => server::security(&database, call).await,
         ("_ensure_full_commit", 1) => server::ensure_full_commit(&database, &call),
-        ("_revs_limit", 1) => server::revs_limit(&call),
+        ("_revs_limit", 1) => server::revs_limit(store, &call),
         ("_compact", _) => server::compact(&database, &call).await,
         ("_view_cleanup", 1) => server::view_cleanup(&call),
         ("_purge" | "_purged_infos" | "_purged_infos_limit", 1) => Err(Failure::lacks("purge")),

@@ -17,7 +17,6 @@ const COUCHDB_VERSION: &str = "3.5.2";
 
 /// CouchDB's limits.
 const MAX_UUIDS: usize = 1000;
-const REVS_LIMIT: u64 = rouchdb_adapter_redb::DEFAULT_REV_LIMIT;
 
 pub fn root(store: &Store, call: &Call) -> Answer {
     read_only(call, "GET,HEAD")?;
@@ -177,13 +176,13 @@ pub fn ensure_full_commit(database: &Database, call: &Call) -> Answer {
     ))
 }
 
-/// The storage's limit is fixed at CouchDB's default.
-pub fn revs_limit(call: &Call) -> Answer {
+/// The storage's limit is fixed.
+pub fn revs_limit(store: &Store, call: &Call) -> Answer {
     match call.method {
-        Method::GET => Ok(json(StatusCode::OK, &REVS_LIMIT)),
+        Method::GET => Ok(json(StatusCode::OK, &store.revs_limit)),
         Method::PUT => match call.json()?.as_u64() {
-            Some(REVS_LIMIT) => Ok(ok(StatusCode::OK)),
-            Some(1..) => Err(Failure::lacks("revision limit but 1000")),
+            Some(limit) if limit == store.revs_limit => Ok(ok(StatusCode::OK)),
+            Some(1..) => Err(Failure::lacks(&format!("revision limit but {}", store.revs_limit))),
             _ => Err(Failure::bad_request("`rev_limit` must be a positive integer")),
         },
         _ => Err(Failure::method("PUT,GET")),

@@ -19,11 +19,15 @@ const EXTENSION: &str = "redb";
 /// Where this server's uuid lies: PouchDB and CouchDB make it part of their checkpoints' ids, so it must outlive us.
 const UUID_FILE: &str = "server-uuid";
 
+const REVS_LIMIT: u64 = rouchdb_adapter_redb::DEFAULT_REV_LIMIT;
+
 pub struct Store {
     databases: RwLock<BTreeMap<String, Arc<Database>>>,
     /// `None`: everything is in memory.
     dir: Option<PathBuf>,
     pub uuid: String,
+    /// How many revisions of a branch are kept.
+    pub revs_limit: u64,
     /// Making and deleting files takes a while: one at a time, so that nobody sees half a database.
     admin: tokio::sync::Mutex<()>,
 }
@@ -34,7 +38,16 @@ impl Store {
             databases: RwLock::default(),
             dir: None,
             uuid: new_uuid(),
+            revs_limit: REVS_LIMIT,
             admin: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// In memory, with another limit than by default.
+    pub fn stemming(revs_limit: u64) -> Self {
+        Self {
+            revs_limit,
+            ..Self::memory()
         }
     }
 
@@ -52,6 +65,7 @@ impl Store {
             databases: databases.into(),
             dir: Some(dir),
             uuid,
+            revs_limit: REVS_LIMIT,
             admin: tokio::sync::Mutex::default(),
         })
     }
@@ -85,7 +99,7 @@ impl Store {
         }
         let adapter: Box<dyn Adapter> = match &self.dir {
             Some(dir) => open_file(file_of(dir, name), name).await?,
-            None => Box::new(MemoryAdapter::new(name)),
+            None => Box::new(MemoryAdapter::new(name).with_rev_limit(self.revs_limit)),
         };
         let database = Arc::new(Database::open(name, adapter).await?);
         self.write().insert(name.to_owned(), database);
