@@ -48,6 +48,7 @@ pub fn run(overrides: &Overrides, which: Which) -> Result<(), Failure> {
                 stuck,
                 waiting,
                 failed,
+                parked: _,
                 lost: _,
             } = shown.report;
             let mut told = format!(
@@ -110,10 +111,10 @@ impl<'a> Shown<'a> {
 
     fn page(&mut self, page: &Progress) {
         self.report += page.report;
-        let stuck = self.report.stuck + self.report.refused;
+        let parked = self.report.parked;
         self.bar.set_length(page.of.max(page.done));
         self.bar.set_position(page.done);
-        self.bar.set_message(format!("{stuck} stuck"));
+        self.bar.set_message(format!("{parked} parked"));
         // A bar is drawn on terminals alone.
         if self.bar.is_hidden() && self.told.elapsed() >= TOLD {
             self.told = Instant::now();
@@ -121,7 +122,7 @@ impl<'a> Shown<'a> {
             let (db, done, of) = (self.db, page.done, page.of);
             say(
                 io::stderr(),
-                &format_args!("{db}: {done} of {of} documents, {rate:.0} a second, {stuck} stuck"),
+                &format_args!("{db}: {done} of {of} documents, {rate:.0} a second, {parked} parked"),
             );
         }
     }

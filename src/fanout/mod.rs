@@ -77,6 +77,8 @@ pub struct Report {
     pub stuck: usize,
     /// Entities that wait for a document.
     pub waiting: usize,
+    /// Entities that were parked, for one of these reasons.
+    pub parked: usize,
     /// Entities that ought to be parked, and could not be.
     pub lost: usize,
     /// Entities that could not be read or written at all.
@@ -241,7 +243,7 @@ impl FanOut {
         metrics::counter!("chesterfield_derived_revisions_total").increment(done.report.written as u64);
         metrics::counter!("chesterfield_refused_revisions_total").increment(done.report.refused as u64);
         sorted.refuse(self, refused);
-        done.report.lost = self.sink.take(db, sorted).await;
+        (done.report.parked, done.report.lost) = self.sink.take(db, sorted).await;
         // Of what is parked somebody else takes care.
         if done.report.lost == 0 && (done.report.refused == 0 || self.sink.parks()) {
             self.recent.note(settled);
@@ -321,6 +323,7 @@ impl std::ops::AddAssign for Report {
         self.refused += other.refused;
         self.stuck += other.stuck;
         self.waiting += other.waiting;
+        self.parked += other.parked;
         self.lost += other.lost;
         self.failed += other.failed;
     }

@@ -80,10 +80,10 @@ impl Sink {
         matches!(self, Sink::Parked(_))
     }
 
-    /// Answers how many should have been parked, and could not be.
-    pub async fn take(&self, db: &str, sorted: Sorted) -> usize {
+    /// Answers how many were parked, and how many should have been and could not be.
+    pub async fn take(&self, db: &str, sorted: Sorted) -> (usize, usize) {
         match self {
-            Sink::Nowhere => 0,
+            Sink::Nowhere => (0, 0),
             Sink::Parked(parked) => {
                 let (mut stuck, mut through) = (Vec::new(), Vec::new());
                 for (name, found) in sorted.0 {
@@ -92,11 +92,12 @@ impl Sink {
                         None => through.push(name),
                     }
                 }
-                parked.note(db, &stuck, &through).await
+                let lost = parked.note(db, &stuck, &through).await;
+                (stuck.len().saturating_sub(lost), lost)
             }
             Sink::Held(_, held) => {
                 held.lock().unwrap_or_else(PoisonError::into_inner).0.extend(sorted.0);
-                0
+                (0, 0)
             }
         }
     }
