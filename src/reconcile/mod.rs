@@ -67,7 +67,8 @@
 //!   it in all;
 //! * the primary documents of all versions have the same attachments, and no stub is written of what a document does not have;
 //! * whoever then resolves all conflicts of one version's documents, in one push or one document after another, resolves them in all, for good:
-//!   proxies may race with whoever keeps the winners; where a part need not exist they have to be kept;
+//!   proxies may race with whoever keeps the winners; where a part need not exist they have to be kept; where fields are merged it has to be
+//!   one push, or what is merged in between is in conflict with it;
 //! * whatever part of a fan-out arrives, and what is referred to arrives before what refers to it, looking again loses nothing and ends in agreement; a second look finds nothing.
 //!
 //! Of shared documents further: older versions' copies, however old, change no reference and create nothing, as long as the revision that their

@@ -513,8 +513,8 @@ proptest! {
         }
         world.settle();
         world.app.assert_agreement(&world.servers[0])?;
-        // Proxies that race merge what is being resolved.
-        let races = if merging[0] { 2 } else { 3 };
+        // Proxies that look in between merge what is being resolved.
+        let races = if merging[0] { 1 } else { 3 };
         world.resolve(resolver, [how[0], how[1] % races], choices);
         world.settle();
         let mut conflicts = world.conflicts(0);
