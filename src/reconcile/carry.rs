@@ -208,7 +208,7 @@ impl Work<'_> {
     }
 
     /// All edits of a leaf that arrive at `target` through it stand on one path there, with all else that both have, but for what was
-    /// deleted there, as the source knows.
+    /// deleted there, as the leaf knows.
     fn has_arrived(&self, source: usize, leaf: NodeId, target: usize) -> bool {
         let member = &self.entity.members[target];
         if self.is_cut(target) {
@@ -226,7 +226,7 @@ impl Work<'_> {
             return true;
         }
         let mut edits = self.entity.members[source].edits(leaf);
-        let ended = member.ended(|edit| self.entity.members[source].holds(edit));
+        let ended = member.ended(|edit| edits.contains(&edit));
         edits.retain(|edit| member.holds(*edit) && self.origins.belongs(*edit, member.class) && !ended.contains(edit));
         let has_all = |node: NodeId| {
             let path: HashSet<EditId> = member.tree.path(node).map(|node| member.at(node).edit).collect();

@@ -11,7 +11,7 @@
 //! Carrying takes every leaf over every lens to every document on the far side:
 //!
 //! 1. A leaf has *arrived* when all its edits that reach the target through it stand on one path there, but for those of a branch that a
-//!    client has deleted there, as the leaf's document knows.
+//!    client has deleted there, as the leaf knows.
 //! 2. A document that the lens waits for, and that does not exist, stops it: the entity is *waiting*.
 //! 3. The *parent* of the new revision is the node of the target with most of the leaf's edits on whose path every edit has been
 //!    seen: for an edit that belongs to the leaf's class the leaf's own path decides, for others that of the other
@@ -104,8 +104,8 @@
 //!
 //! Of copies that were in several versions before (400 histories of each kind, `tests/adoption.rs`): equal or edited apart, whole or compacted, they are
 //! in step after one look with no conflict, the newest says what it said, and what each had stands below; nothing that is written afterwards
-//! is lost or in conflict; two masters with stale proxies come to rest with the same trees. If that look is torn, or a document between two others
-//! is missing, that is mended too, unless a part need not exist: then a conflict may stay. What is written
+//! is lost or in conflict; two masters with stale proxies come to rest with the same trees and agree, and a look that is torn or a document between two
+//! others that is missing is mended, unless a part need not exist: then a conflict may stay, or older versions show what was deleted. What is written
 //! to a copy before anybody has looked is in conflict with the others. A copy whose history `_revs_limit` has cut is in conflict with the others, as it may have been carried.
 //!
 //! Not proven: lenses that fail (their edits are refused and everything else carried), attachments of parts, merging of fields together with
