@@ -93,10 +93,14 @@ impl<C: Content> RevTree<C> {
         self.roots.iter().any(|&root| self.rev(root).generation() > 1)
     }
 
-    /// Nodes without a successor whose body is known.
+    /// It has no successor, and its body is known.
+    pub fn is_leaf(&self, node: NodeId) -> bool {
+        !self.nodes[node].is_inner && self.nodes[node].content.is_known()
+    }
+
+    /// Every leaf.
     pub fn leaves(&self) -> impl Iterator<Item = NodeId> {
-        self.nodes()
-            .filter(|&n| !self.nodes[n].is_inner && self.nodes[n].content.is_known())
+        self.nodes().filter(|&node| self.is_leaf(node))
     }
 
     /// Leaves that are no tombstones.

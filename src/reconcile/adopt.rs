@@ -71,9 +71,9 @@ impl Origins<'_> {
             return adopted;
         }
         for shared in from.tree.nodes().filter(|&node| is_shared(node)) {
-            let mut below = from.tree.path(shared).skip(1);
+            let below = from.tree.path(shared).skip(1);
             // Of several on one path the lowest tells.
-            let lowest: Vec<NodeId> = below.by_ref().take_while(|&node| !is_shared(node)).collect();
+            let lowest: Vec<NodeId> = below.take_while(|&node| !is_shared(node)).collect();
             if lowest.last().is_none_or(|&node| from.tree.parent(node).is_none()) {
                 let lacking = lowest.into_iter().filter(|&node| is_lacking(node));
                 adopted.extend(lacking.map(|node| from.at(node).edit));

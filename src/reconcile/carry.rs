@@ -226,7 +226,7 @@ impl Work<'_> {
             return true;
         }
         let mut edits = self.entity.members[source].edits(leaf);
-        let ended = member.ended(|edit| edits.contains(&edit));
+        let ended = member.ended(&edits);
         edits.retain(|edit| member.holds(*edit) && self.origins.belongs(*edit, member.class) && !ended.contains(edit));
         let has_all = |node: NodeId| {
             let path: HashSet<EditId> = member.tree.path(node).map(|node| member.at(node).edit).collect();
@@ -321,11 +321,7 @@ impl Work<'_> {
         if member.at(leaf).is_tombstone() {
             return Some(leaf);
         }
-        let told = member
-            .tree
-            .path(leaf)
-            .find(|&node| member.at(node).kind != Kind::Local)
-            .unwrap_or(leaf);
+        let told = member.told(leaf).unwrap_or(leaf);
         match member.at(told).body {
             Body::Live(_) => Some(told),
             Body::Missing | Body::Tombstone => Some(leaf),

@@ -15,6 +15,7 @@ pub(super) struct Companions {
     of: HashMap<(usize, usize), Leaves>,
 }
 
+#[derive(Default)]
 struct Leaves {
     /// How large the tree was.
     nodes: usize,
@@ -35,7 +36,7 @@ impl Work<'_> {
             let belongs = |edit: &EditId| [here, there].iter().all(|m| origins.belongs(*edit, m.class));
             member.edits(node).into_iter().filter(belongs).collect()
         };
-        let leaves = self.companions.of.entry((source, other)).or_insert_with(Leaves::none);
+        let leaves = self.companions.of.entry((source, other)).or_default();
         if leaves.nodes != there.tree.len() {
             *leaves = Leaves::of(there, |node| common(there, node));
         }
@@ -63,16 +64,6 @@ impl Companions {
 }
 
 impl Leaves {
-    fn none() -> Self {
-        Self {
-            nodes: 0,
-            winner: None,
-            live: 0,
-            all: 0,
-            by_edits: HashMap::new(),
-        }
-    }
-
     fn of(member: &Member, common: impl Fn(NodeId) -> HashSet<EditId>) -> Self {
         let mut leaves: Vec<NodeId> = member.tree.leaves().collect();
         let order = |&node: &NodeId| (!member.at(node).is_tombstone(), member.tree.rev(node));

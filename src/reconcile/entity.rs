@@ -151,13 +151,29 @@ impl Member {
         edits
     }
 
-    /// The edits on the paths of those leaves that a client has deleted, here or elsewhere, by an edit that `known` tells.
-    pub fn ended(&self, known: impl Fn(EditId) -> bool) -> HashSet<EditId> {
-        let deletions = self.tree.leaves().filter(|&leaf| {
-            let stored = self.at(leaf);
-            stored.is_tombstone() && stored.kind != Kind::Local && known(stored.edit)
+    /// The edits on the paths of those leaves that a client has deleted, here or elsewhere, by one of these edits.
+    pub fn ended(&self, by: &[EditId]) -> HashSet<EditId> {
+        let places = by.iter().flat_map(|edit| self.places(*edit)).copied();
+        let deletions = places.filter(|&node| {
+            let stored = self.at(node);
+            stored.is_tombstone() && stored.kind != Kind::Local && self.tree.is_leaf(node)
         });
         deletions.flat_map(|leaf| self.edits(leaf)).collect()
+    }
+
+    /// What stands at `node` or below, but for what only tidies this document.
+    pub fn told(&self, node: NodeId) -> Option<NodeId> {
+        self.tree.path(node).find(|&node| self.at(node).kind != Kind::Local)
+    }
+
+    /// The edit by which the branch of `leaf` is ended in this document alone.
+    pub fn dropping(&self, leaf: NodeId) -> EditId {
+        EditId::made("drop", &self.id, &[self.tree.rev(leaf)])
+    }
+
+    /// What stands at `node` or below that is no tombstone, as far as that is known.
+    pub fn standing(&self, node: NodeId) -> Option<NodeId> {
+        self.tree.path(node).find(|&node| !self.at(node).is_tombstone())
     }
 
     /// The revisions on the path of `node`, newest first.

@@ -290,9 +290,8 @@ impl Work<'_> {
     /// Ends a branch of this document alone.
     fn drop_leaf(&mut self, member: usize, leaf: NodeId) -> bool {
         let at = &self.entity.members[member];
-        let rev = at.tree.rev(leaf);
-        let edit = EditId::made("drop", &at.id, &[rev]);
-        let mut path = vec![revision::derived(&at.id, edit, Some(rev), &[], Kind::Local)];
+        let rev = Some(at.tree.rev(leaf));
+        let mut path = vec![revision::derived(&at.id, at.dropping(leaf), rev, &[], Kind::Local)];
         path.extend(at.revs(leaf));
         self.emit(member, path, None)
     }

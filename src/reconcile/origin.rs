@@ -10,9 +10,8 @@ pub struct Origins<'a> {
     registry: &'a Registry,
     /// With the kind under which it was found first: a mirror is an orphan.
     class: HashMap<EditId, (ClassId, Kind)>,
-    /// For a class, edits from before it was carried to: it need not have them.
-    adopted: HashSet<(ClassId, EditId)>,
-    adopted_by_any: HashSet<EditId>,
+    /// The classes that need not have an edit: it is from before anybody carried to them.
+    adopted: HashMap<EditId, HashSet<ClassId>>,
 }
 
 impl<'a> Origins<'a> {
@@ -41,16 +40,14 @@ impl<'a> Origins<'a> {
         Self {
             registry,
             class,
-            adopted: HashSet::new(),
-            adopted_by_any: HashSet::new(),
+            adopted: HashMap::new(),
         }
     }
 
     /// From now on these edits do not belong into documents of this class.
     pub fn adopt(&mut self, class: ClassId, edits: impl Iterator<Item = EditId>) {
         for edit in edits {
-            self.adopted.insert((class, edit));
-            self.adopted_by_any.insert(edit);
+            self.adopted.entry(edit).or_default().insert(class);
         }
     }
 
@@ -72,12 +69,12 @@ impl<'a> Origins<'a> {
 
     /// Documents of some class need not have the edit.
     pub fn was_adopted(&self, edit: EditId) -> bool {
-        self.adopted_by_any.contains(&edit)
+        self.adopted.contains_key(&edit)
     }
 
     /// Documents of this class need not have the edit.
     pub fn is_adopted(&self, edit: EditId, class: ClassId) -> bool {
-        !self.adopted.is_empty() && self.adopted.contains(&(class, edit))
+        self.adopted.get(&edit).is_some_and(|classes| classes.contains(&class))
     }
 
     /// The edit is one of ours: it merged two sides of a conflict.

@@ -157,13 +157,8 @@ impl Work<'_> {
 
     fn is_ended(&self, place: usize, leaf: NodeId) -> bool {
         let member = &self.entity.members[place];
-        // What stands there but for what only tidies the document.
         fn newest(member: &Member, leaf: NodeId) -> Option<&Stored> {
-            member
-                .tree
-                .path(leaf)
-                .map(|node| member.at(node))
-                .find(|stored| stored.kind != Kind::Local)
+            member.told(leaf).map(|node| member.at(node))
         }
         let Some(newest_here) = newest(member, leaf) else {
             return false;
@@ -310,13 +305,12 @@ impl Work<'_> {
     /// another's sake. Once: what ends again has another reason.
     fn revive(&mut self, on: &Alignment, shown: NodeId) -> bool {
         let (member, primary) = (&self.entity.members[on.place], &self.entity.members[on.inputs[0]]);
-        let is_told = |node: &NodeId| primary.at(*node).kind != Kind::Local;
-        let Some(last) = primary.tree.path(shown).find(is_told) else {
+        let Some(last) = primary.told(shown) else {
             return false;
         };
         let is_drop = |node: &NodeId| {
-            let below = member.tree.parent(*node).map(|below| member.tree.rev(below));
-            below.is_some_and(|below| member.at(*node).edit == EditId::made("drop", &member.id, &[below]))
+            let below = member.tree.parent(*node);
+            below.is_some_and(|below| member.at(*node).edit == member.dropping(below))
         };
         let is_ours = |leaf: &NodeId| is_drop(leaf) && !member.tree.path(*leaf).skip(1).any(|node| is_drop(&node));
         let edit = primary.at(last).edit;
@@ -343,8 +337,7 @@ impl Work<'_> {
             return false;
         };
         let member = &self.entity.members[on.place];
-        let stands = |node: &NodeId| !member.at(*node).is_tombstone();
-        let Some(last) = member.tree.path(leaf).find(stands) else {
+        let Some(last) = member.standing(leaf) else {
             return false;
         };
         let Some(old) = member.at(last).body.live() else {

@@ -17,7 +17,7 @@ use super::{
     revision::{self, EditId, Kind},
 };
 use crate::{
-    couch::{Content, Document, Fields, NodeId, Rev},
+    couch::{Document, Fields, NodeId, Rev},
     lens::{Lens, Made, Others, Put, PutError, Shared, share::Embedded},
     schema::{ClassId, Direction},
 };
@@ -333,8 +333,7 @@ impl Work<'_> {
             return false;
         }
         let member = &self.entity.members[place];
-        let last = |leaf| member.tree.path(leaf).find(|&node| !member.at(node).is_tombstone());
-        let last: Vec<NodeId> = member.tree.leaves().filter_map(last).collect();
+        let last: Vec<NodeId> = member.tree.leaves().filter_map(|leaf| member.standing(leaf)).collect();
         for node in last {
             match &self.entity.members[place].at(node).body {
                 Body::Unread => self.want(place, node),
