@@ -38,8 +38,9 @@ pub(super) struct Crossing<'a> {
 enum Carried {
     /// With the revisions of shared documents that its lens looked at.
     Live(Arc<Document>, Vec<Rev>),
-    /// There need not be such a document: one that is not there is not begun with a tombstone.
+    /// The lens makes none of what lives.
     Nothing,
+    /// What it is made of is deleted, or its branch has ended.
     Tombstone,
     NotReady,
 }
@@ -137,17 +138,25 @@ impl Work<'_> {
         };
         let mut looked_at: Vec<Rev> = Vec::new();
         let (before, saw): (Option<Arc<Document>>, _) = before.unzip();
+        let mut is_dropped = false;
         let body = match self.put(crossing, &inputs, old.as_deref(), before.as_deref(), &attached) {
             Ok(Carried::Live(body, shared)) => {
                 looked_at.extend(saw.into_iter().chain(shared));
                 Some(body)
             }
-            Ok(Carried::Nothing) if parent.is_none() => {
+            // A document that need not be there is not begun with a tombstone.
+            Ok(Carried::Nothing | Carried::Tombstone)
+                if parent.is_none() && crossing.lens.is_optional(crossing.target) =>
+            {
                 let unmade = self.missing(target, &inputs, &[]).into_iter();
                 self.unmade.extend(unmade.map(|edit| (target, edit)));
                 return false;
             }
-            Ok(Carried::Nothing | Carried::Tombstone) => None,
+            Ok(Carried::Nothing) => None,
+            Ok(Carried::Tombstone) => {
+                is_dropped = !self.entity.members[source].is_deletion(crossing.leaf);
+                None
+            }
             Ok(Carried::NotReady) => {
                 let source = inputs.bodies.first().cloned().flatten();
                 if source.is_some_and(|source| self.create_referred(crossing.lens, target, &source)) {
@@ -168,6 +177,10 @@ impl Work<'_> {
             path.push(revision::derived(&member.id, edit, path.last(), &[], Kind::Local));
         }
         revision::mirrored(&member.id, &mut path, &missing, &sources);
+        // The edits end nothing by themselves: a mirror that is a tombstone is a client's deletion.
+        if let Some(last) = path.last().filter(|_| is_dropped) {
+            path.push(member.dropped(last));
+        }
         path.reverse();
         self.emit(target, path, body)
     }
@@ -411,12 +424,7 @@ impl Work<'_> {
         let source = &self.entity.members[self.member(crossing.source)];
         let is_resolved = inputs.bodies[self.nth(crossing)].is_none() && source.tree.live().next().is_some();
         if is_resolved || inputs.bodies.first().is_none_or(Option::is_none) {
-            let is_optional = crossing.lens.is_optional(crossing.target);
-            return Ok(if is_optional {
-                Carried::Nothing
-            } else {
-                Carried::Tombstone
-            });
+            return Ok(Carried::Tombstone);
         }
         let sources: Vec<Option<&Fields>> = inputs
             .bodies

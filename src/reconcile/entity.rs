@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::revision::{EditId, Kind};
+use super::revision::{self, EditId, Kind};
 use crate::{
     couch::{Content, Document, Fields, NodeId, Rev, RevTree},
     schema::{ClassId, Registry},
@@ -151,13 +151,16 @@ impl Member {
         edits
     }
 
+    /// A client has deleted this leaf, here or elsewhere.
+    pub fn is_deletion(&self, node: NodeId) -> bool {
+        let stored = self.at(node);
+        stored.is_tombstone() && stored.kind != Kind::Local && self.tree.is_leaf(node)
+    }
+
     /// The edits on the paths of those leaves that a client has deleted, here or elsewhere, by one of these edits.
     pub fn ended(&self, by: &[EditId]) -> HashSet<EditId> {
         let places = by.iter().flat_map(|edit| self.places(*edit)).copied();
-        let deletions = places.filter(|&node| {
-            let stored = self.at(node);
-            stored.is_tombstone() && stored.kind != Kind::Local && self.tree.is_leaf(node)
-        });
+        let deletions = places.filter(|&node| self.is_deletion(node));
         deletions.flat_map(|leaf| self.edits(leaf)).collect()
     }
 
@@ -167,8 +170,13 @@ impl Member {
     }
 
     /// The edit by which the branch of `leaf` is ended in this document alone.
-    pub fn dropping(&self, leaf: NodeId) -> EditId {
-        EditId::made("drop", &self.id, &[self.tree.rev(leaf)])
+    pub fn dropping(&self, leaf: &Rev) -> EditId {
+        EditId::made("drop", &self.id, &[leaf])
+    }
+
+    /// The tombstone that ends the branch of `leaf` in this document alone.
+    pub fn dropped(&self, leaf: &Rev) -> Rev {
+        revision::derived(&self.id, self.dropping(leaf), Some(leaf), &[], Kind::Local)
     }
 
     /// What stands at `node` or below that is no tombstone, as far as that is known.

@@ -141,7 +141,7 @@ pub use attach::Incoming;
 use companion::Companions;
 pub use entity::{Body, Entity, Member};
 use origin::Origins;
-use revision::{EditId, Kind};
+use revision::EditId;
 pub use share::references;
 
 /// A revision that is missing, to be written with `new_edits: false`.
@@ -290,8 +290,7 @@ impl Work<'_> {
     /// Ends a branch of this document alone.
     fn drop_leaf(&mut self, member: usize, leaf: NodeId) -> bool {
         let at = &self.entity.members[member];
-        let rev = Some(at.tree.rev(leaf));
-        let mut path = vec![revision::derived(&at.id, at.dropping(leaf), rev, &[], Kind::Local)];
+        let mut path = vec![at.dropped(at.tree.rev(leaf))];
         path.extend(at.revs(leaf));
         self.emit(member, path, None)
     }

@@ -7,7 +7,10 @@ use super::{
     carry::Inputs,
     revision::{EditId, Kind},
 };
-use crate::{couch::NodeId, lens::Lens};
+use crate::{
+    couch::{Content, NodeId},
+    lens::Lens,
+};
 
 /// How many edits on a path go with a leaf: those that could not be added on top of it, all of its own, and any.
 type Shared = (usize, usize, usize);
@@ -71,15 +74,16 @@ impl Work<'_> {
         let told = inputs.ends.iter().map(|(place, ..)| *place);
         let mut told: Vec<usize> = told.filter(|&place| !lens.is_optional(members[place].class)).collect();
         told.sort_unstable();
-        let belongs = |edit| {
-            told.iter()
-                .any(|&place| self.origins.belongs(edit, members[place].class))
-        };
         let target_at = &members[target];
+        let is_free = |node: &NodeId| {
+            let belongs = |input: &Member| self.origins.belongs(target_at.at(*node).edit, input.class);
+            let mut inputs = told.iter().map(|&place| &members[place]);
+            inputs.all(|input| !belongs(input) || has_outlived(target_at, *node, input))
+        };
         let (looked_at, free) = self.untold.entry((target, told.clone())).or_default();
         let new = *looked_at..target_at.tree.len();
         *looked_at = new.end;
-        free.extend(new.filter(|&node| !belongs(target_at.at(node).edit)));
+        free.extend(new.filter(is_free));
         let seen = inputs.ends.iter().flat_map(|(_, _, path)| path);
         let mut candidates = free.clone();
         candidates.extend(seen.flat_map(|edit| target_at.places(*edit)));
@@ -106,7 +110,7 @@ impl Search<'_> {
     /// Whether a node fits, whose parent is in `fitting` if it does.
     fn fits(&self, node: NodeId, fitting: &HashSet<NodeId>) -> bool {
         let edit = self.target.at(node).edit;
-        let seen = self.seen(edit).map(|seen| seen || self.below.contains(&node));
+        let seen = self.seen(node).map(|seen| seen || self.below.contains(&node));
         // Where `_revs_limit` has cut paths, an edit whose author is no longer known is too old to be in conflict.
         let is_old = self.is_cut && self.work.origins.is_orphan(edit);
         let stands = || {
@@ -118,15 +122,18 @@ impl Search<'_> {
         (self.is_cut && seen == Some(true)) || (is_old || seen.unwrap_or(true)) && stands()
     }
 
-    /// Whether the inputs have seen an edit; none if they never can.
+    /// Whether the inputs have seen the edit at a node; none if they never can.
     ///
     /// The leaf decides for every edit that belongs to its class: that another input has seen an edit does not tell that the leaf's
     /// author had. But an edit of which a part was not made tells nothing of the part's author.
-    fn seen(&self, edit: EditId) -> Option<bool> {
+    fn seen(&self, node: NodeId) -> Option<bool> {
+        let edit = self.target.at(node).edit;
         self.inputs.ends.iter().find_map(|(place, _, path)| {
             let input = &self.work.entity.members[*place];
             let is_told = !self.lens.is_optional(input.class) || input.holds(edit);
-            (is_told && self.work.origins.belongs(edit, input.class)).then(|| path.contains(&edit))
+            let belongs = is_told && self.work.origins.belongs(edit, input.class);
+            let has_seen = path.contains(&edit);
+            (belongs && (has_seen || !has_outlived(self.target, node, input))).then_some(has_seen)
         })
     }
 
@@ -169,4 +176,11 @@ impl Search<'_> {
         let stays = leaf.is_some_and(|(place, ..)| !arrives(*place));
         (usize::from(stays), usize::from(leaf.is_some()), 1)
     }
+}
+
+/// The edit at a node only ended another branch of the input, of which the target had none: whoever goes on in the input has it on no path.
+fn has_outlived(target: &Member, node: NodeId, input: &Member) -> bool {
+    let stored = target.at(node);
+    let mut places = input.places(stored.edit).iter();
+    !stored.is_tombstone() && input.holds(stored.edit) && places.all(|&place| input.is_deletion(place))
 }

@@ -110,7 +110,9 @@ impl Work<'_> {
         for place in 0..self.entity.members.len() {
             let tree = &self.entity.members[place].tree;
             let mut live: Vec<NodeId> = tree.live().collect();
-            if live.len() < 2 {
+            // A part that need not be there may have stood on the rejected side alone.
+            let stays = usize::from(!self.is_optional(place));
+            if live.len() <= stays {
                 continue;
             }
             live.sort_by_key(|&leaf| tree.rev(leaf));
@@ -121,7 +123,7 @@ impl Work<'_> {
                 *holders.entry(edit).or_default() += 1;
             }
             let mut n = 0;
-            while live.len() > 1 && n < live.len() {
+            while live.len() > stays && n < live.len() {
                 let own = edits[&live[n]].iter().filter(|edit| holders[edit] == 1);
                 if !self.is_rejected(place, &own.copied().collect::<Vec<_>>(), &alive) {
                     n += 1;
@@ -181,6 +183,11 @@ impl Work<'_> {
         };
         let mut sources = self.entity.members.iter().filter(|source| is_primary(source));
         newest_here.kind == Kind::Mirror && sources.any(is_deletion)
+    }
+
+    fn is_optional(&self, place: usize) -> bool {
+        let class = self.entity.members[place].class;
+        self.lenses.iter().any(|(lens, _)| lens.is_optional(class))
     }
 
     /// `own` are the edits that one live leaf of a document has and no other.
@@ -310,7 +317,7 @@ impl Work<'_> {
         };
         let is_drop = |node: &NodeId| {
             let below = member.tree.parent(*node);
-            below.is_some_and(|below| member.at(*node).edit == member.dropping(below))
+            below.is_some_and(|below| member.at(*node).edit == member.dropping(member.tree.rev(below)))
         };
         let is_ours = |leaf: &NodeId| is_drop(leaf) && !member.tree.path(*leaf).skip(1).any(|node| is_drop(&node));
         let edit = primary.at(last).edit;

@@ -4,7 +4,7 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 
 use super::{
-    apps::{self, App, GROUPS, kinds},
+    apps::{self, App, GROUPS, Kind, kinds},
     couch_model::Db,
 };
 use crate::{
@@ -490,13 +490,19 @@ proptest! {
     /// Whoever resolves all that is in conflict in the documents of one version, as it shows them, resolves it in all, for good.
     #[test]
     fn whoever_resolves_all_in_one_version_resolves_it_in_all(
-        kind in kinds(), before in acts(4), versions in vec(1usize..4, 3), acts in acts(20), resolver in 0usize..3, how in any::<[u8; 2]>(), choices in any::<[u8; 2]>(), merging in any::<[bool; 2]>()
+        kind in kinds(), before in acts(4), versions in vec(1usize..4, 3), acts in acts(20), resolver in 0usize..3, how in any::<[u8; 2]>(), choices in any::<[u8; 2]>(), merging in any::<[bool; 2]>(), is_there in any::<bool>()
     ) {
         let mut world = World::new(kind, merging, 1, &[1, 2, 3, versions[0], versions[1], versions[2]]);
-        world.turn(0, 1);
+        // Or several create it without knowing of each other.
+        let is_there = is_there || kind == Kind::Share;
+        if is_there {
+            world.turn(0, 1);
+        }
         // Groups are there, so that nobody makes them twice: of these conflicts each document has its own.
-        world.turn(2, 201);
-        for [who, what, _] in before {
+        if is_there {
+            world.turn(2, 201);
+        }
+        for [who, what, _] in before.into_iter().filter(|_| is_there) {
             world.turn(pick(who, 3), what.clamp(8, 235));
         }
         world.settle();
@@ -512,7 +518,9 @@ proptest! {
             }
         }
         world.settle();
-        world.app.assert_agreement(&world.servers[0])?;
+        if is_there {
+            world.app.assert_agreement(&world.servers[0])?;
+        }
         // Proxies that look in between merge what is being resolved.
         let races = if merging[0] { 1 } else { 3 };
         world.resolve(resolver, [how[0], how[1] % races], choices);
