@@ -234,8 +234,11 @@ impl Work<'_> {
         if !arriving.iter().all(|edit| member.holds(*edit)) {
             return false;
         }
+        let from = &self.entity.members[source];
+        // What was written last came from the target: below it may stand what was ended there, and joined here.
+        let came_back = |told: NodeId| !self.origins.arrives(from.at(told).edit, member.class, from.class);
         // A branch that has ended needs no counterpart.
-        if self.entity.members[source].at(leaf).is_tombstone() {
+        if from.at(leaf).is_tombstone() || from.told(leaf).is_some_and(came_back) {
             return true;
         }
         let mut edits = self.entity.members[source].edits(leaf);

@@ -263,7 +263,7 @@ impl Work<'_> {
             .iter()
             .any(|&input| on.lens.is_optional(self.entity.members[input].class));
         // A part that need not exist may have no branch that shows that the leaf does not know what it says now.
-        let is_apart = |&leaf: &NodeId| has_optional && !self.not_on_path(on, leaf).is_empty();
+        let is_apart = |&leaf: &NodeId| has_optional && self.is_apart(on, leaf);
         let is_diverged = live.len() > 1
             || !live.is_empty()
                 && (is_gone
@@ -421,6 +421,20 @@ impl Work<'_> {
         }
         path.reverse();
         self.emit(on.place, path, Some(Arc::new(shown)))
+    }
+
+    /// The winner of some input has an edit that the leaf has not, though it belongs there.
+    fn is_apart(&self, on: &Alignment, leaf: NodeId) -> bool {
+        let on_path: HashSet<EditId> = self.entity.members[on.place].edits(leaf).into_iter().collect();
+        let winners = on.inputs.iter().map(|&input| &self.entity.members[input]);
+        let mut edits = winners.flat_map(|input| {
+            input
+                .tree
+                .winner()
+                .map(|winner| input.edits(winner))
+                .unwrap_or_default()
+        });
+        edits.any(|edit| self.origins.belongs(edit, on.target) && !on_path.contains(&edit))
     }
 
     /// The edits of the inputs that the target has on other branches only.

@@ -127,8 +127,8 @@ proptest! {
         edit_in_step(&mut world, after)?;
     }
 
-    /// Two masters that have the same copies, one without the bodies of older revisions, and stale proxies: they come to rest and agree, and
-    /// nothing is in conflict that was not written after the copies were brought together.
+    /// Two masters that have the same copies, one without the bodies of older revisions, and stale proxies: they come to rest and agree. Nobody
+    /// writes to a master before the copies have been brought together there.
     #[test]
     fn masters_that_both_adopt_agree(
         kind in whole(), before in acts(4), apart in vec(any::<Act>(), 0..4), acts in acts(10), merging in any::<[bool; 2]>()
@@ -136,20 +136,23 @@ proptest! {
         let mut world = copied(kind, merging, 2, &before, &apart);
         let from = world.servers[0].clone();
         from.replicate_to(&mut world.servers[1], &world.app.all());
-        for server in 0..2 {
-            let writes = world.begin(server);
-            world.late.push((server, writes));
-        }
+        let mut adopting = [0, 1].map(|server| Some(world.begin(server)));
         world.clients[1].server = 1;
         for [who, what, land] in acts {
             let client = pick(who, 3);
+            let server = world.clients[client].server;
+            if let Some(writes) = adopting[server].take() {
+                world.servers[server].land(&writes);
+            }
             world.pull(client);
             world.edit(client, attaching_nothing(what));
             world.push(client);
-            let server = world.clients[client].server;
             let writes = world.servers[server].missing(world.proxy(server)).writes;
             world.late.push((server, writes));
             (0..land % 4).for_each(|n| world.land(land.wrapping_add(n)));
+        }
+        for (server, writes) in adopting.iter().enumerate().filter_map(|(n, writes)| Some((n, writes.as_ref()?))) {
+            world.servers[server].land(writes);
         }
         world.settle();
         world.assert_masters_agree()?;
