@@ -11,26 +11,27 @@
 //! Carrying takes every leaf over every lens to every document on the far side:
 //!
 //! 1. A leaf has *arrived* when all its edits that reach the target through it stand on one path there, but for those of a branch that a
-//!    client has deleted there, as the leaf knows.
+//!    client has deleted there, as the leaf knows. If what it says last came from the target, it is enough that they are there.
 //! 2. A document that the lens waits for, and that does not exist, stops it: the entity is *waiting*.
 //! 3. The *parent* of the new revision is the node of the target with most of the leaf's edits on whose path every edit has been
 //!    seen: for an edit that belongs to the leaf's class the leaf's own path decides, for others that of the other
-//!    inputs; and whoever has an edit that was authored in the target has seen what stands below it there. A leaf is a fast-forward, an
-//!    inner node a conflict. The other inputs are those leaves that have seen the same edits, dead ones beside a dead leaf, else their
-//!    winners.
+//!    inputs; and whoever has an edit that was authored in the target has seen what stands below it there. The end of another branch, which the
+//!    target has outlived, nobody has to have seen. A leaf is a fast-forward, an inner node a conflict. The other inputs are those leaves that have
+//!    seen the same edits, dead ones beside a dead leaf, else their winners.
 //! 4. The body is put by the lens into what stands at the parent; a deleted primary, and a branch that was closed while its
 //!    document lives on, make a tombstone. But a document that the conflict never reached, and one that holds more than the part whose
 //!    branch was closed, live on with what the source shows. What the lens reads of a leaf is what was authored or mirrored there, not what
 //!    settling has laid on top.
-//! 5. The path grows by one node for each edit that is missing on it, the leaf's last on top.
+//! 5. The path grows by one node for each edit that is missing on it, the leaf's last on top. A mirror that is a tombstone is a client's deletion: what
+//!    ended otherwise ends by a local revision on top of its edits.
 //! 6. A part that need not exist (an *optional* one) ends with a tombstone where the lens makes nothing of it, but never begins
 //!    with one: such edits are *unmade*, and of these its author knows, whatever its own path says.
 //! 7. Attachments go past the lens: what the inputs have under a name, the target has too (`attach`). Bytes that its document
 //!    lacks are told with the revision, and where they are.
 //!
 //! Then each document is settled, in revisions that are never carried: leaves that are *behind* another one, or were *rejected* or
-//! *ended* elsewhere, end; a merged document whose branches only racing proxies made is *joined*, and *revived* where these have ended them
-//! all; and along [`Registry::flow`] documents *agree* on the winner of a conflict.
+//! *ended* elsewhere, end, an optional part's only one too; a merged document whose branches only racing proxies made is *joined*, and *revived*
+//! where these have ended them all; and along [`Registry::flow`] documents *agree* on the winner of a conflict.
 //!
 //! When all that is done, two living sides of a conflict that have changed different fields are *merged*, in the finest classes and if
 //! these ask for it ([`Class::merges_fields`](crate::schema::Class::merges_fields)), exactly as if a client had resolved them: by an edit on one side,
