@@ -235,7 +235,8 @@ impl Work<'_> {
             return false;
         }
         let from = &self.entity.members[source];
-        // What was written last came from the target: below it may stand what was ended there, and joined here.
+        // What was written last came from the target or a neighbour, which have to be told nothing new: below it may stand what was ended there,
+        // and joined here.
         let came_back = |told: NodeId| !self.origins.arrives(from.at(told).edit, member.class, from.class);
         // A branch that has ended needs no counterpart.
         if from.at(leaf).is_tombstone() || from.told(leaf).is_some_and(came_back) {

@@ -11,7 +11,7 @@
 //! Carrying takes every leaf over every lens to every document on the far side:
 //!
 //! 1. A leaf has *arrived* when all its edits that reach the target through it stand on one path there, but for those of a branch that a
-//!    client has deleted there, as the leaf knows. If what it says last came from the target, it is enough that they are there.
+//!    client has deleted there, as the leaf knows. If what it says last came from elsewhere, it is enough that they are there.
 //! 2. A document that the lens waits for, and that does not exist, stops it: the entity is *waiting*.
 //! 3. The *parent* of the new revision is the node of the target with most of the leaf's edits on whose path every edit has been
 //!    seen: for an edit that belongs to the leaf's class the leaf's own path decides, for others that of the other
