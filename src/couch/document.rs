@@ -98,6 +98,11 @@ impl Fields {
                 all.retain(|_| n.next().is_some_and(|n| keep.contains(&n)));
             }
         }
+        Self::distinct(all)
+    }
+
+    /// Of names no two of which are the same.
+    pub(crate) fn distinct(all: Vec<Field>) -> Self {
         Self {
             now: (0..all.len()).map(Place::Read).collect(),
             read: all.into(),

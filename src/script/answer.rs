@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, rc::Rc};
 
-use rquickjs::{Array, Atom, Coerced, Filter, Object, Type, Value, atom::PredefinedAtom};
+use rquickjs::{Array, Atom, Coerced, Filter, Object, Persistent, Type, Value, atom::PredefinedAtom};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
@@ -10,7 +10,7 @@ use super::{
     Answer,
     bridge::{Bridge, Given, number},
     engine::STEPS,
-    layout::Of,
+    layout::{Layout, Name},
 };
 use crate::couch::Fields;
 
@@ -67,14 +67,14 @@ impl<'js> Bridge<'js, '_> {
                 ));
             }
         };
-        let document: Value = documents.get(target)?;
+        let document: Value = documents.get(self.class(target)?)?;
         if document.is_null() {
             return Ok(Answer::Nothing);
         }
         if document.is_undefined() {
             let mut names = Vec::new();
             for name in documents.keys::<Atom>() {
-                names.push(format!("`{}`", text(&name?)?));
+                names.push(format!("`{}`", text(name?)?));
             }
             let instead = match names.is_empty() {
                 true => "nothing".to_owned(),
@@ -115,41 +115,40 @@ impl<'js> Writer<'js, '_, '_, '_> {
         let Some(object) = plain(document) else {
             return wrong(format!("{} instead of an object", kind(document)));
         };
-        let members = self.members(object)?;
-        let mut fields: Vec<(SmolStr, Box<RawValue>)> = Vec::with_capacity(members.len());
-        for (atom, name) in members {
-            let value: Value = object.get(atom.clone())?;
-            if name.starts_with('_') {
+        let (names, layout) = self.layout(object)?;
+        let mut fields: Vec<(SmolStr, Box<RawValue>)> = Vec::with_capacity(names.len());
+        for (n, name) in names.into_iter().enumerate() {
+            let text = &layout.texts[n];
+            let value: Value = object.get(name.restore(self.bridge.ctx)?)?;
+            if text.starts_with('_') {
                 return wrong(format!(
-                    "a member `{name}`: what begins with an underscore is not a script's to say"
+                    "a member `{text}`: what begins with an underscore is not a script's to say"
                 ));
             }
             if value.is_undefined() {
                 continue;
             }
-            let value = match self.given.text(&atom, &value) {
-                Some(text) => Ok(text.to_owned()),
-                None => self.field(&name, &value),
+            let value = match self.given.text(&layout.names[n], &value) {
+                Some(given) => Ok(given.to_owned()),
+                None => self.field(text, &value),
             };
-            let value = value.map_err(|error| within(error, &name))?;
+            let value = value.map_err(|error| within(error, text))?;
             self.length += value.get().len();
-            fields.push(((&*name).into(), value));
+            fields.push((text.clone(), value));
         }
-        Ok(fields.into_iter().collect())
+        Ok(Fields::distinct(fields))
     }
 
-    /// The members of an object that a script has made: it will make more like it.
-    fn members(&self, object: &Object<'js>) -> Taken<Vec<(Atom<'js>, Rc<str>)>> {
-        let atoms = object.own_keys::<Atom>(Filter::new().string().enum_only());
-        let mut members = Vec::with_capacity(atoms.len());
-        let layouts = &mut self.bridge.held.borrow_mut().layouts;
-        for atom in atoms {
-            let atom = atom?;
-            let name = layouts.name(self.bridge.ctx, &atom, text)?;
-            members.push((atom, name));
+    /// The names of an object's members, each to be used once, and its layout.
+    fn layout(&self, object: &Object<'js>) -> Taken<(Vec<Name>, Rc<Layout>)> {
+        let ctx = self.bridge.ctx;
+        let own = object.own_keys::<Atom>(Filter::new().string().enum_only());
+        let mut names = Vec::with_capacity(own.len());
+        for name in own {
+            names.push(Persistent::save(ctx, name?));
         }
-        layouts.layout(self.bridge.ctx, Of::Made, members.iter().map(|(_, name)| &**name))?;
-        Ok(members)
+        let layout = self.bridge.held.borrow_mut().layouts.made(ctx, &names, text)?;
+        Ok((names, layout))
     }
 
     fn field(&mut self, name: &str, value: &Value<'js>) -> Taken<Box<RawValue>> {
@@ -169,11 +168,13 @@ impl<'js> Writer<'js, '_, '_, '_> {
         if self.length + to.len() > self.limit {
             return wrong(format!("more than {} MB", self.limit >> 20));
         }
+        if (value.is_object() || value.is_string())
+            && let Some(text) = self.bridge.held.borrow().known(self.bridge.ctx, value)
+        {
+            to.push_str(text);
+            return Ok(());
+        }
         if value.is_object() {
-            if let Some(text) = self.bridge.held.borrow().known(self.bridge.ctx, value) {
-                to.push_str(text);
-                return Ok(());
-            }
             return match (plain(value), value.as_array()) {
                 (_, Some(array)) => self.array(to, name, array, depth),
                 (Some(object), None) => self.object(to, object, depth),
@@ -256,18 +257,19 @@ impl<'js> Writer<'js, '_, '_, '_> {
     fn object(&mut self, to: &mut String, object: &Object<'js>, depth: usize) -> Taken<()> {
         to.push('{');
         let mut is_first = true;
-        for (atom, name) in self.members(object)? {
-            let value: Value = object.get(atom)?;
+        let (names, layout) = self.layout(object)?;
+        for (name, text) in names.into_iter().zip(&layout.texts) {
+            let value: Value = object.get(name.restore(self.bridge.ctx)?)?;
             if value.is_undefined() {
                 continue;
             }
             if !std::mem::take(&mut is_first) {
                 to.push(',');
             }
-            quote(to, &name);
+            quote(to, text);
             to.push(':');
-            self.value(to, &name, &value, depth + 1)
-                .map_err(|error| within(error, &name))?;
+            self.value(to, text, &value, depth + 1)
+                .map_err(|error| within(error, text))?;
         }
         to.push('}');
         Ok(())
@@ -288,7 +290,7 @@ fn quote(to: &mut String, text: &str) {
 }
 
 /// A name. `Atom` itself would cut it at its first U+0000, and take halves of characters for text.
-fn text(name: &Atom) -> Taken<String> {
+fn text(name: Atom) -> Taken<String> {
     name.to_js_string()?
         .to_string()
         .or_else(|_| wrong(format!("a name that is {HALF}")))

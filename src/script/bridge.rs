@@ -6,53 +6,41 @@
 //! * A number or string that JavaScript would write in another way (`1.0`, `1e2`) is written as it stood if it goes where it was: under
 //!   the same name. A number may go anywhere if its value was written in one way only.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::{cell::RefCell, iter, rc::Rc};
 
-use rquickjs::{Atom, Ctx, Function, IntoAtom, Object, Persistent, Value};
+use rquickjs::{Atom, Ctx, Function, Object, Value};
 use serde_json::value::RawValue;
 
 use super::{
     engine::Watch,
     held::Held,
-    layout::Of,
-    reader::{Reader, shown},
+    layout::{Layout, Name, Of},
+    reader::{Reader, show},
 };
 use crate::couch::Fields;
 
-/// Functions of `realm.js` that make what scripts are shown.
-pub struct Tools<F> {
-    /// An object or array that is read when it is looked into.
-    pub make: F,
-    /// An array that cannot be changed, in front of one that can.
-    pub cover: F,
-    /// Closes an object to further members.
-    pub close: F,
-    /// `BigInt`
-    pub bigint: F,
-}
-
-/// The fields that a script was given, with the values it saw.
+/// The documents that a script was given, with the values it saw.
 #[derive(Default)]
-pub struct Given<'js, 'd>(Vec<Field<'js, 'd>>);
+pub struct Given<'js, 'd>(Vec<Shown<'js, 'd>>);
 
-struct Field<'js, 'd> {
-    /// The name, as the engine knows it.
-    atom: Atom<'js>,
-    value: Value<'js>,
-    text: &'d RawValue,
+struct Shown<'js, 'd> {
+    layout: Rc<Layout>,
+    values: Vec<(Value<'js>, &'d RawValue)>,
 }
 
 impl<'js, 'd> Given<'js, 'd> {
     /// The text of a field that is as it was given. A string may be another field's: it is written alike wherever it goes, if that needs
     /// no escapes.
-    pub fn text(&self, atom: &Atom<'js>, value: &Value<'js>) -> Option<&'d RawValue> {
+    pub fn text(&self, name: &Name, value: &Value<'js>) -> Option<&'d RawValue> {
         let is_plain = |text: &RawValue| value.is_string() && !text.get().contains('\\');
-        let mut same = self.0.iter().filter(|field| field.value == *value);
-        same.find(|field| field.atom == *atom || is_plain(field.text))
-            .map(|field| field.text)
+        for Shown { layout, values } in &self.0 {
+            for (given, (shown, text)) in layout.names.iter().zip(values) {
+                if shown == value && (given == name || is_plain(text)) {
+                    return Some(text);
+                }
+            }
+        }
+        None
     }
 }
 
@@ -61,40 +49,6 @@ pub struct Bridge<'js, 'a> {
     pub ctx: &'a Ctx<'js>,
     pub held: &'a RefCell<Held>,
     pub watch: &'a Watch,
-    pub tools: &'a Tools<Persistent<Function<'static>>>,
-}
-
-impl<F> Tools<F> {
-    fn map<T>(&self, map: impl Fn(&F) -> T) -> Tools<T> {
-        Tools {
-            make: map(&self.make),
-            cover: map(&self.cover),
-            close: map(&self.close),
-            bigint: map(&self.bigint),
-        }
-    }
-}
-
-impl Tools<Persistent<Function<'static>>> {
-    /// Keeps them beyond one entry into the realm.
-    pub fn save<'js>(ctx: &Ctx<'js>, tools: &Object<'js>) -> rquickjs::Result<Self> {
-        let tools = Tools {
-            make: tools.get("make")?,
-            cover: tools.get("cover")?,
-            close: tools.get("close")?,
-            bigint: tools.get("bigint")?,
-        };
-        Ok(tools.map(|function: &Function| Persistent::save(ctx, function.clone())))
-    }
-
-    fn restore<'js>(&self, ctx: &Ctx<'js>) -> rquickjs::Result<Tools<Function<'js>>> {
-        Ok(Tools {
-            make: self.make.clone().restore(ctx)?,
-            cover: self.cover.clone().restore(ctx)?,
-            close: self.close.clone().restore(ctx)?,
-            bigint: self.bigint.clone().restore(ctx)?,
-        })
-    }
 }
 
 /// A number as JavaScript writes it.
@@ -120,56 +74,31 @@ impl<'js> Bridge<'js, '_> {
         class: &str,
         fields: &'d Fields,
     ) -> rquickjs::Result<()> {
-        let tools = self.tools.restore(self.ctx)?;
-        let reader = Reader {
-            ctx: self.ctx,
-            tools: &tools,
-            held: self.held,
-            watch: self.watch,
-            steps: Cell::default(),
-        };
+        let reader = Reader::new(self.ctx, self.held, self.watch);
         let document = Object::new(self.ctx.clone())?;
-        let names = fields.iter().map(|(name, _)| name);
-        let layout = self.held.borrow_mut().layouts.layout(self.ctx, Of::Shown, names)?;
-        given.0.reserve(fields.iter().count());
-        for (n, (name, text)) in fields.iter().enumerate() {
-            let value = reader.value(name, text)?;
-            let atom = match &layout {
-                Some(layout) => layout.atom(self.ctx, n)?,
-                None => name.into_atom(self.ctx)?,
-            };
-            shown(&document, atom.clone(), value.clone())?;
-            given.0.push(Field { atom, value, text });
+        let texts = fields.iter().map(|(name, _)| name);
+        let layout = self.held.borrow_mut().layouts.named(self.ctx, Of::Shown, texts)?;
+        let mut values = Vec::with_capacity(layout.names.len());
+        for ((text, value), name) in fields.iter().zip(&layout.names) {
+            let shown = reader.value(text, value.get())?;
+            show(&document, name, shown.clone())?;
+            values.push((shown, value));
         }
-        documents.set(class, tools.close.call::<_, Value>((document,))?)
+        given.0.push(Shown { layout, values });
+        documents.set(self.class(class)?, reader.close(document)?)
+    }
+
+    /// The name of a class. The objects that have it alone have a layout, too.
+    pub fn class(&self, class: &str) -> rquickjs::Result<Atom<'js>> {
+        let mut held = self.held.borrow_mut();
+        let layout = held.layouts.named(self.ctx, Of::Made, iter::once(class))?;
+        layout.names[0].clone().restore(self.ctx)
     }
 
     /// The function that reads an object or array when a script looks into it.
     pub fn filler(ctx: &Ctx<'js>, held: Rc<RefCell<Held>>, watch: Rc<Watch>) -> rquickjs::Result<Function<'js>> {
-        Function::new(
-            ctx.clone(),
-            move |ctx: Ctx<'js>,
-                  n: usize,
-                  into: Object<'js>,
-                  make: Function<'js>,
-                  cover: Function<'js>,
-                  close: Function<'js>,
-                  bigint: Function<'js>| {
-                let tools = Tools {
-                    make,
-                    cover,
-                    close,
-                    bigint,
-                };
-                Reader {
-                    ctx: &ctx,
-                    tools: &tools,
-                    held: &held,
-                    watch: &watch,
-                    steps: Cell::default(),
-                }
-                .fill(n, &into)
-            },
-        )
+        Function::new(ctx.clone(), move |ctx: Ctx<'js>, n: usize, into: Object<'js>| {
+            Reader::new(&ctx, &held, &watch).fill(n, &into)
+        })
     }
 }

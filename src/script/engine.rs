@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     rc::Rc,
     time::Duration,
 };
@@ -11,13 +10,14 @@ use rquickjs::{
     Array, CatchResultExt, CaughtError, Context, Ctx, Function, Object, Persistent, Runtime, Value,
     context::{EvalOptions, intrinsic},
 };
+use rustc_hash::FxHashMap;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{
     Answer, Call, Fault, Inner, Limits,
     answer::Wrong,
-    bridge::{Bridge, Given, Tools},
-    held::Held,
+    bridge::{Bridge, Given},
+    held::{Held, Tools},
 };
 use crate::schema::Direction;
 
@@ -58,8 +58,7 @@ thread_local! {
 
 /// A context whose globals are frozen. Fields are dropped in this order: what is held of the runtime goes before it.
 struct Realm {
-    compiled: HashMap<u64, Persistent<Function<'static>>>,
-    tools: Tools<Persistent<Function<'static>>>,
+    compiled: FxHashMap<u64, Persistent<Function<'static>>>,
     /// Ties modules together.
     link: Persistent<Function<'static>>,
     context: Context,
@@ -150,9 +149,7 @@ pub fn call_afresh(script: &Inner, call: &Call) -> Result<Answer, Fault> {
 impl Drop for Realm {
     fn drop(&mut self) {
         // The realm holds it, too, and it holds what is of the realm.
-        let mut held = self.held.borrow_mut();
-        held.forget();
-        held.layouts.clear();
+        *self.held.borrow_mut() = Held::default();
     }
 }
 
@@ -168,17 +165,17 @@ impl Realm {
         let context = Context::custom::<Intrinsics>(&runtime)?;
         let held = Rc::new(RefCell::new(Held::default()));
         let watch = Rc::new(Watch::default());
-        let (tools, link) = context.with(|ctx| {
+        let link = context.with(|ctx| {
             let realm: Function = ctx.eval_with_options(REALM, options(REALM_FILE))?;
             let tools: Object = realm.call((Bridge::filler(&ctx, held.clone(), watch.clone())?,))?;
-            let link = Persistent::save(&ctx, tools.get::<_, Function>("link")?);
-            rquickjs::Result::Ok((Tools::save(&ctx, &tools)?, link))
+            let link: Persistent<Function> = tools.get("link")?;
+            held.borrow_mut().tools = Some(Tools::save(&tools)?);
+            rquickjs::Result::Ok(link)
         })?;
         let asked = watch.clone();
         runtime.set_interrupt_handler(Some(Box::new(move || asked.strikes())));
         Ok(Self {
-            compiled: HashMap::new(),
-            tools,
+            compiled: FxHashMap::default(),
             link,
             context,
             runtime,
@@ -204,7 +201,7 @@ impl Realm {
                 Direction::Up => "up",
                 Direction::Down => "down",
             };
-            let answer: Value = function.call((way, docs, existing, call.key))?;
+            let answer: Value = function.call((call.way == Direction::Up, docs, existing, call.key))?;
             match bridge.take(&given, way, &answer, call.target, limit) {
                 Ok(answer) => Ok(Ok(answer)),
                 Err(Wrong::Said(what)) => Ok(Err(what)),
@@ -238,7 +235,6 @@ impl Realm {
         self.watch.start(time);
         let Self {
             compiled,
-            tools,
             link,
             context,
             watch,
@@ -259,12 +255,7 @@ impl Realm {
                     }
                 };
                 held.borrow_mut().begin(memory);
-                let bridge = Bridge {
-                    ctx: &ctx,
-                    held,
-                    watch,
-                    tools,
-                };
+                let bridge = Bridge { ctx: &ctx, held, watch };
                 let ran = run(&ctx, &function, &bridge);
                 held.borrow_mut().forget();
                 ran

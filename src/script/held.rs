@@ -1,39 +1,49 @@
 //! How the values of one call were written, and what is remembered for the next.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::Range,
-    rc::Rc,
-};
+use std::{collections::HashMap, ops::Range, rc::Rc};
 
-use rquickjs::{Ctx, Error, Persistent, Value};
-use rustc_hash::FxHashMap;
-use serde_json::value::RawValue;
+use rquickjs::{Ctx, Error, Function, JsLifetime, Object, Persistent, Value};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::layout::Layouts;
+
+/// Values that there stays room for from one call to the next.
+const KEPT: usize = 1024;
 
 /// What is kept of the source texts during one call.
 #[derive(Default)]
 pub struct Held {
     /// Objects and arrays that are read when a script looks into them, by the number that the realm knows them by.
     texts: Vec<Text>,
-    /// All objects and arrays that were given, by what they are: which of the texts they stand in, and where.
+    /// All objects, arrays and most strings that were given, by what they are: which of the texts they stand in, and where.
     known: FxHashMap<Persistent<Value<'static>>, (usize, Range<usize>)>,
     /// Bytes that there is room for. What is looked into at every depth is held once for each.
     room: usize,
     /// Numbers and strings that JavaScript would write in another way, by what it would write.
     odd: HashMap<String, Odd>,
     /// All other numbers.
-    plain: HashSet<u64>,
-    /// Names and layouts, which stay when a call has ended.
+    plain: FxHashSet<u64>,
+    /// Stay when a call has ended.
     pub layouts: Layouts,
+    pub tools: Option<Tools>,
+}
+
+/// What of `realm.js` makes what scripts are shown.
+pub struct Tools {
+    /// The handlers of proxies, in front of what has been read and of what waits to be.
+    pub open: Persistent<Object<'static>>,
+    pub closed: Persistent<Object<'static>>,
+    /// Closes an object to further members.
+    pub close: Persistent<Function<'static>>,
+    /// `BigInt`
+    pub bigint: Persistent<Function<'static>>,
 }
 
 /// An object or array as it stands, and the member that it is, or is within.
 #[derive(Clone)]
 pub struct Text {
     pub name: Rc<str>,
-    pub text: Rc<RawValue>,
+    pub text: Rc<str>,
 }
 
 struct Odd {
@@ -41,6 +51,17 @@ struct Odd {
     sources: HashMap<String, Rc<str>>,
     /// What stood there everywhere; none if it was written in several ways.
     source: Option<Rc<str>>,
+}
+
+impl Tools {
+    pub fn save(tools: &Object) -> rquickjs::Result<Self> {
+        Ok(Self {
+            open: tools.get("open")?,
+            closed: tools.get("closed")?,
+            close: tools.get("close")?,
+            bigint: tools.get("bigint")?,
+        })
+    }
 }
 
 impl Held {
@@ -55,16 +76,31 @@ impl Held {
         self.known.clear();
         self.odd.clear();
         self.plain.clear();
+        // What a large document took would be looked through at the end of every call.
+        self.known.shrink_to(KEPT);
+        self.plain.shrink_to(KEPT);
     }
 
     /// Holds an object or array, and answers its number.
-    pub fn hold(&mut self, name: &str, value: &RawValue) -> rquickjs::Result<usize> {
-        self.room = self.room.checked_sub(value.get().len()).ok_or(Error::Allocation)?;
+    pub fn hold(&mut self, name: &str, text: &str) -> rquickjs::Result<usize> {
+        self.room = self.room.checked_sub(text.len()).ok_or(Error::Allocation)?;
         self.texts.push(Text {
             name: name.into(),
-            text: value.to_owned().into(),
+            text: text.into(),
         });
         Ok(self.texts.len() - 1)
+    }
+
+    pub fn tool<'js, T>(
+        &self,
+        ctx: &Ctx<'js>,
+        of: impl Fn(&Tools) -> &Persistent<T>,
+    ) -> rquickjs::Result<T::Changed<'js>>
+    where
+        T: Clone + JsLifetime<'static>,
+    {
+        let tool = self.tools.as_ref().map(of).ok_or(Error::Unknown)?;
+        tool.clone().restore(ctx)
     }
 
     pub fn held(&self, n: usize) -> Option<Text> {
@@ -82,7 +118,7 @@ impl Held {
             return None;
         }
         let (n, piece) = self.known.get(&Persistent::save(ctx, value.clone()))?;
-        self.texts.get(*n)?.text.get().get(piece.clone())
+        self.texts.get(*n)?.text.get(piece.clone())
     }
 
     /// How a number or string is written that JavaScript writes `canonical`.

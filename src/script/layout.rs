@@ -10,26 +10,32 @@ use std::{
 
 use rquickjs::{Atom, Ctx, IntoAtom, Object, Persistent, Value, object::Property};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
+use smol_str::SmolStr;
 
 /// Layouts that are kept; of more, all are forgotten.
 const LAYOUTS: usize = 64;
 
-/// Members of an object whose layout is kept: there is an object for each of them.
-const MEMBERS: usize = 32;
+/// Members of an object whose layout is kept.
+const MEMBERS: usize = 256;
 
-/// Names that are kept; of more, all are forgotten.
-const NAMES: usize = 1024;
+/// Members of an object whose layout the engine is helped to keep: there is an object for each of them.
+const FIXED: usize = 32;
 
-/// Bytes of a name that is kept.
+/// Layouts that are remembered to have been met; of more, all are forgotten.
+const MET: usize = 1024;
+
+/// Bytes of a name whose layouts are kept.
 const NAME: usize = 64;
 
-/// The names and layouts of one realm.
+/// A name, as the engine knows it.
+pub type Name = Persistent<Atom<'static>>;
+
+/// The layouts of one realm.
 #[derive(Default)]
 pub struct Layouts {
     known: FxHashMap<u64, Rc<Layout>>,
     /// What was met once: only what comes again is worth its objects.
     met: FxHashSet<u64>,
-    names: FxHashMap<Persistent<Atom<'static>>, Rc<str>>,
 }
 
 /// Whose layout it is.
@@ -44,100 +50,117 @@ pub enum Of {
 /// The members of an object, in their order.
 pub struct Layout {
     of: Of,
-    names: Vec<Box<str>>,
-    atoms: Vec<Persistent<Atom<'static>>>,
+    pub texts: Vec<SmolStr>,
+    pub names: Vec<Name>,
     /// One for each member, which has all up to that: the engine finds a layout by the one that has a member less.
-    _objects: Vec<Persistent<Object<'static>>>,
+    objects: Vec<Persistent<Object<'static>>>,
 }
 
 impl Layouts {
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// The layout of objects with these members, if such were met before.
-    pub fn layout<'js, 'n>(
+    /// The layout of an object with these members.
+    pub fn named<'js, 'n>(
         &mut self,
         ctx: &Ctx<'js>,
         of: Of,
-        names: impl Iterator<Item = &'n str> + Clone,
-    ) -> rquickjs::Result<Option<Rc<Layout>>> {
-        let mut hasher = FxHasher::default();
-        of.hash(&mut hasher);
-        names.clone().for_each(|name| name.hash(&mut hasher));
-        let hash = hasher.finish();
-        if let Some(layout) = self.known.get(&hash) {
-            let is_same = layout.of == of && layout.names.iter().map(|name| &**name).eq(names);
-            return Ok(is_same.then(|| layout.clone()));
+        texts: impl Iterator<Item = &'n str> + Clone,
+    ) -> rquickjs::Result<Rc<Layout>> {
+        let hash = hash(of, texts.clone());
+        if let Some(layout) = self.known.get(&hash)
+            && layout.of == of
+            && layout.texts.iter().map(SmolStr::as_str).eq(texts.clone())
+        {
+            return Ok(layout.clone());
         }
-        if self.met.len() >= NAMES {
+        let name = |text: &str| Ok(Persistent::save(ctx, text.into_atom(ctx)?));
+        let names = texts.clone().map(name).collect::<rquickjs::Result<_>>()?;
+        self.keep(ctx, hash, Layout::new(of, texts.map(SmolStr::new).collect(), names))
+    }
+
+    /// The layout of an object that a script has made: it will make more like it. `text` reads a name.
+    pub fn made<'js, E: From<rquickjs::Error>>(
+        &mut self,
+        ctx: &Ctx<'js>,
+        names: &[Name],
+        text: impl Fn(Atom<'js>) -> Result<String, E>,
+    ) -> Result<Rc<Layout>, E> {
+        let hash = hash(Of::Made, names);
+        if let Some(layout) = self.known.get(&hash)
+            && layout.of == Of::Made
+            && layout.names == names
+        {
+            return Ok(layout.clone());
+        }
+        let text = |name: &Name| Ok(SmolStr::from(text(name.clone().restore(ctx)?)?));
+        let texts = names.iter().map(text).collect::<Result<_, E>>()?;
+        Ok(self.keep(ctx, hash, Layout::new(Of::Made, texts, names.to_vec()))?)
+    }
+
+    fn keep(&mut self, ctx: &Ctx, hash: u64, mut layout: Layout) -> rquickjs::Result<Rc<Layout>> {
+        if self.met.len() >= MET {
             self.met.clear();
         }
-        if self.met.insert(hash) || names.clone().count() > MEMBERS || names.clone().any(|name| name.len() > NAME) {
-            return Ok(None);
+        let is_short = |text: &SmolStr| text.len() <= NAME;
+        let is_kept = !self.met.insert(hash) && layout.texts.len() <= MEMBERS && layout.texts.iter().all(is_short);
+        if !is_kept {
+            return Ok(Rc::new(layout));
         }
         if self.known.len() >= LAYOUTS {
             self.known.clear();
         }
-        let layout = Rc::new(Layout::new(ctx, of, names.map(Box::from).collect())?);
+        if layout.names.len() <= FIXED {
+            layout.fix(ctx, &layout.names.clone())?;
+            if layout.of == Of::Made {
+                layout.fix(ctx, &self.rest(&layout))?;
+            }
+        }
+        let layout = Rc::new(layout);
         self.known.insert(hash, layout.clone());
-        Ok(Some(layout))
+        Ok(layout)
     }
 
-    /// A name as text; `read` tells one that is not known.
-    pub fn name<'js, E>(
-        &mut self,
-        ctx: &Ctx<'js>,
-        atom: &Atom<'js>,
-        read: impl FnOnce(&Atom<'js>) -> Result<String, E>,
-    ) -> Result<Rc<str>, E> {
-        let known = Persistent::save(ctx, atom.clone());
-        if let Some(name) = self.names.get(&known) {
-            return Ok(name.clone());
-        }
-        let name: Rc<str> = read(atom)?.into();
-        if self.names.len() >= NAMES {
-            self.names.clear();
-        }
-        if name.len() <= NAME {
-            self.names.insert(known, name.clone());
-        }
-        Ok(name)
+    /// What is most like what a script takes out of an object that it is shown, to make this: `{ title, ...rest }`.
+    fn rest(&self, made: &Layout) -> Vec<Name> {
+        let shown = self.known.values().filter(|layout| layout.of == Of::Shown);
+        let common = |shown: &Rc<Layout>| -> Vec<Name> {
+            let names = shown.names.iter().filter(|name| made.names.contains(name));
+            names.cloned().collect()
+        };
+        let others = shown.map(common).filter(|names| *names != made.names);
+        others.max_by_key(Vec::len).unwrap_or_default()
     }
 }
 
+fn hash(of: Of, members: impl IntoIterator<Item: Hash>) -> u64 {
+    let mut hasher = FxHasher::default();
+    of.hash(&mut hasher);
+    members.into_iter().for_each(|member| member.hash(&mut hasher));
+    hasher.finish()
+}
+
 impl Layout {
-    fn new<'js>(ctx: &Ctx<'js>, of: Of, names: Vec<Box<str>>) -> rquickjs::Result<Self> {
-        let atoms: Vec<Atom> = names
-            .iter()
-            .map(|name| name.into_atom(ctx))
-            .collect::<rquickjs::Result<_>>()?;
-        let mut objects = Vec::with_capacity(atoms.len());
-        for n in 1..=atoms.len() {
-            let object = Object::new(ctx.clone())?;
-            for atom in &atoms[..n] {
-                let property = Property::from(Value::new_null(ctx.clone())).enumerable();
-                object.prop(
-                    atom.clone(),
-                    match of {
-                        Of::Shown => property,
-                        Of::Made => property.writable().configurable(),
-                    },
-                )?;
-            }
-            objects.push(Persistent::save(ctx, object));
-        }
-        Ok(Self {
+    fn new(of: Of, texts: Vec<SmolStr>, names: Vec<Name>) -> Self {
+        Self {
             of,
+            texts,
             names,
-            atoms: atoms.into_iter().map(|atom| Persistent::save(ctx, atom)).collect(),
-            _objects: objects,
-        })
+            objects: Vec::new(),
+        }
     }
 
-    /// The name of a member, as the engine knows it.
-    pub fn atom<'js>(&self, ctx: &Ctx<'js>, n: usize) -> rquickjs::Result<Atom<'js>> {
-        self.atoms[n].clone().restore(ctx)
+    /// Has the engine keep these members.
+    fn fix(&mut self, ctx: &Ctx, names: &[Name]) -> rquickjs::Result<()> {
+        for n in 1..=names.len() {
+            let object = Object::new(ctx.clone())?;
+            for name in &names[..n] {
+                let property = Property::from(Value::new_null(ctx.clone())).enumerable();
+                let property = match self.of {
+                    Of::Shown => property,
+                    Of::Made => property.writable().configurable(),
+                };
+                object.prop(name.clone().restore(ctx)?, property)?;
+            }
+            self.objects.push(Persistent::save(ctx, object));
+        }
+        Ok(())
     }
 }

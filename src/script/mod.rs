@@ -15,6 +15,7 @@ mod held;
 mod layout;
 pub mod link;
 pub mod module;
+mod pieces;
 pub mod place;
 mod reader;
 mod still;

@@ -6,7 +6,6 @@
     construct } =
     Reflect;
   const { freeze, isFrozen } = Object;
-  const NativeProxy = Proxy;
 
   const hide = (object, name, value) =>
     defineProperty(object, name, { value, writable: true, enumerable: false, configurable: true });
@@ -129,7 +128,7 @@
   });
   const opening = (what) =>
     function (target, ...given) {
-      fill(this.n, target, make, cover, close, BigInt);
+      fill(this.index, target);
       setPrototypeOf(this, open);
       return what(target, ...given);
     };
@@ -140,9 +139,6 @@
     ownKeys: opening(ownKeys),
     getOwnPropertyDescriptor: opening(getOwnPropertyDescriptor),
   });
-  const make = (n, isArray) => new NativeProxy(isArray ? [] : {}, { __proto__: closed, n });
-  const cover = (array) => new NativeProxy(array, open);
-  const close = Object.preventExtensions;
 
   // A function answers its module's exports. Its `this` is nothing, as in a module.
   const run = (functions, imports, keep) => {
@@ -155,20 +151,20 @@
   };
   const leave = () => {};
   const keep = (...values) => values.forEach(freezeAll);
-  const call = ({ up, down }, way, docs, existing, key) => {
-    if (way === undefined) return typeof up === 'function' && typeof down === 'function';
-    return way === 'up' ? up(docs, existing, { key }) : down(docs, existing, { key });
+  const call = ({ up, down }, isUp, docs, existing, key) => {
+    if (isUp === undefined) return typeof up === 'function' && typeof down === 'function';
+    return (isUp ? up : down)(docs, existing, { key });
   };
   const link = (functions, imports, areStill) => {
-    if (!areStill) return (way, docs, existing, key) => call(run(functions, imports, leave), way, docs, existing, key);
+    if (!areStill) return (isUp, docs, existing, key) => call(run(functions, imports, leave), isUp, docs, existing, key);
     const kept = run(functions, imports, keep);
-    return (way, docs, existing, key) => {
+    return (isUp, docs, existing, key) => {
       try {
-        return call(kept, way, docs, existing, key);
+        return call(kept, isUp, docs, existing, key);
       } catch (error) {
         // A script may change what is its own while it runs: `up.calls = 1`.
         if (!(error instanceof TypeError)) throw error;
-        return call(run(functions, imports, leave), way, docs, existing, key);
+        return call(run(functions, imports, leave), isUp, docs, existing, key);
       }
     };
   };
@@ -197,5 +193,5 @@
   hidden.map((value) => value && getPrototypeOf(value)).forEach(freezeAll);
   makers.map(getPrototypeOf).forEach(freezeAll);
   freezeAll(globalThis);
-  return { make, cover, close, link, bigint: BigInt };
+  return { open, closed, close: Object.preventExtensions, link, bigint: BigInt };
 });
