@@ -37,6 +37,10 @@ use crate::{
 /// Requests with attachments that one process has on their way at once; each takes two connections.
 pub const AT_ONCE: usize = 8;
 
+/// Bytes for which a request takes one of these turns; what is larger takes more, so that of the largest there is one at a time: CouchDB gives
+/// up a write of which no worker has stored anything for a minute, and with several of a gigabyte each that happens (measured on 3.5.0).
+const BYTES_A_TURN: u64 = 64 << 20;
+
 /// Documents of one fan-out that are written at once.
 const SIDE_BY_SIDE: usize = 4;
 
@@ -105,7 +109,7 @@ async fn write_document(upstream: &Upstream, db: &str, writes: InOrder, turns: &
             store::write(upstream, db, vec![write]).await?
         } else {
             // It is never closed.
-            let _turn = turns.acquire().await;
+            let _turns = turns.acquire_many(turns_for(length(&write))).await;
             upload(upstream, db, &write).await?.into_iter().collect()
         };
         if !refused.is_empty() {
@@ -116,6 +120,20 @@ async fn write_document(upstream: &Upstream, db: &str, writes: InOrder, turns: &
         }
     }
     Ok(Uploads::default())
+}
+
+/// How many bytes of attachments go with a revision.
+fn length(write: &Write) -> u64 {
+    let attachments = write.body.as_deref().and_then(Attachments::of).unwrap_or_default();
+    let incoming = write
+        .incoming
+        .iter()
+        .filter_map(|incoming| attachments.get(&incoming.name));
+    incoming.map(Attachment::stored_length).sum()
+}
+
+fn turns_for(bytes: u64) -> u32 {
+    (bytes / BYTES_A_TURN).clamp(1, AT_ONCE as u64) as u32
 }
 
 async fn upload(upstream: &Upstream, db: &str, write: &Write) -> Result<Option<Refused>, Error> {
@@ -267,5 +285,17 @@ impl Source {
         stream::once(opened)
             .map_ok(move |state| stream::try_unfold(state, pieces))
             .try_flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_largest_there_is_one_at_a_time() {
+        assert_eq!(turns_for(0), 1);
+        assert_eq!(turns_for(200 << 20), 3);
+        assert_eq!(turns_for(1 << 40), AT_ONCE as u32);
     }
 }

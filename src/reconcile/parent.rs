@@ -2,11 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{
-    Member, Work,
-    carry::Inputs,
-    revision::{EditId, Kind},
-};
+use super::{Member, Work, carry::Inputs, revision::Kind};
 use crate::{
     couch::{Content, NodeId},
     lens::Lens,
