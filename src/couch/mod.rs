@@ -7,7 +7,7 @@ pub mod document;
 pub mod elements;
 pub mod feed;
 pub mod listing;
-mod nesting;
+pub(crate) mod nesting;
 pub mod rev;
 pub mod route;
 pub mod selector;

@@ -4,7 +4,7 @@ use memchr::memchr2;
 
 /// The brackets and quotes that are open. Nothing is held of the text.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Nesting {
+pub(crate) struct Nesting {
     depth: usize,
     in_string: bool,
     is_escaped: bool,
@@ -12,7 +12,7 @@ pub(super) struct Nesting {
 
 impl Nesting {
     /// Of an object whose opening brace, and no other bracket, has been read.
-    pub(super) fn begun() -> Self {
+    pub(crate) fn begun() -> Self {
         Self {
             depth: 1,
             ..Self::default()
@@ -20,22 +20,22 @@ impl Nesting {
     }
 
     /// Whether the next byte belongs to a string.
-    pub(super) fn in_string(&self) -> bool {
+    pub(crate) fn in_string(&self) -> bool {
         self.in_string
     }
 
     /// How many brackets are open.
-    pub(super) fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.depth
     }
 
     /// Whether an object, an array or a string has begun and not ended.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.depth > 0 || self.in_string
     }
 
     /// Goes on by one byte.
-    pub(super) fn pass(&mut self, byte: u8) {
+    pub(crate) fn pass(&mut self, byte: u8) {
         match byte {
             _ if self.is_escaped => self.is_escaped = false,
             b'\\' if self.in_string => self.is_escaped = true,
@@ -49,7 +49,7 @@ impl Nesting {
 
     /// Goes on to the end of the object or array that has begun, or begins here: behind its last bracket. None if that is not in
     /// this piece.
-    pub(super) fn end(&mut self, text: &[u8]) -> Option<usize> {
+    pub(crate) fn end(&mut self, text: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < text.len() {
             if self.in_string && !self.is_escaped {
@@ -68,18 +68,19 @@ impl Nesting {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn any_json() -> impl Strategy<Value = Value> {
-        let text = "[a-c{}\\[\\]\",:\\\\\n]{0,6}";
+    /// With all that may be taken for the end of something.
+    pub(crate) fn any_json() -> impl Strategy<Value = Value> {
+        let text = "[a-c{}\\[\\]\",:\\\\\n é]{0,6}";
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
-            any::<i32>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
             text.prop_map(Value::from)
         ];
         leaf.prop_recursive(4, 24, 4, move |inner| {

@@ -1,6 +1,6 @@
 //! What stands in an object or array, as texts.
 
-use memchr::memchr2;
+use crate::couch::nesting::Nesting;
 
 /// The values within a text that is known to be an object or array of JSON: of an object name and value in turn.
 pub struct Pieces<'t>(&'t str);
@@ -15,7 +15,6 @@ impl<'t> Iterator for Pieces<'t> {
     type Item = &'t str;
 
     fn next(&mut self) -> Option<&'t str> {
-        let is_between = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b':');
         let bytes = self.0.as_bytes();
         let start = bytes.iter().position(|byte| !is_between(byte))?;
         let end = start + end(&bytes[start..]);
@@ -27,34 +26,17 @@ impl<'t> Iterator for Pieces<'t> {
 
 /// Where the value ends that a text begins with.
 fn end(text: &[u8]) -> usize {
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b'"' => at = quote(text, at + 1),
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth > 0 => depth -= 1,
-            b'}' | b']' | b',' | b' ' | b'\n' | b'\r' | b'\t' if depth == 0 => return at,
-            _ => {}
-        }
-        at += 1;
-        if depth == 0 && matches!(byte, b'"' | b'}' | b']') {
-            return at;
-        }
-    }
-    at
+    let end = match text.first() {
+        Some(b'{' | b'[' | b'"') => Nesting::default().end(text),
+        _ => text
+            .iter()
+            .position(|byte| is_between(byte) || matches!(byte, b'}' | b']')),
+    };
+    end.unwrap_or(text.len())
 }
 
-/// Where the quote is that ends a string.
-fn quote(text: &[u8], mut at: usize) -> usize {
-    while let Some(n) = text.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
-        at += n;
-        if text[at] == b'"' {
-            return at;
-        }
-        at += 2;
-    }
-    text.len()
+fn is_between(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b':')
 }
 
 #[cfg(test)]
@@ -63,23 +45,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-
-    fn any_json() -> impl Strategy<Value = Value> {
-        let text = "[a-c{}\\[\\]\",:\\\\\n é]{0,6}";
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<f64>().prop_map(Value::from),
-            text.prop_map(Value::from)
-        ];
-        leaf.prop_recursive(4, 24, 4, move |inner| {
-            prop_oneof![
-                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                proptest::collection::vec((text, inner), 0..4)
-                    .prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
-    }
+    use crate::couch::nesting::tests::any_json;
 
     fn read(pieces: Pieces) -> Vec<Value> {
         pieces
