@@ -242,7 +242,7 @@ impl Work<'_> {
         if from.at(leaf).is_tombstone() || from.told(leaf).is_some_and(came_back) {
             return true;
         }
-        let mut edits = self.entity.members[source].edits(leaf);
+        let mut edits = from.edits(leaf);
         let ended = member.ended(&edits);
         edits.retain(|edit| member.holds(*edit) && self.origins.belongs(*edit, member.class) && !ended.contains(edit));
         let has_all = |node: NodeId| {

@@ -263,7 +263,8 @@ impl Work<'_> {
             .iter()
             .any(|&input| on.lens.is_optional(self.entity.members[input].class));
         // A part that need not exist may have no branch that shows that the leaf does not know what it says now.
-        let is_apart = |&leaf: &NodeId| has_optional && self.is_apart(on, leaf);
+        let belongs_here = |edit, _| self.origins.belongs(edit, on.target);
+        let is_apart = |&leaf: &NodeId| has_optional && !self.not_on_path(on, leaf, belongs_here).is_empty();
         let is_diverged = live.len() > 1
             || !live.is_empty()
                 && (is_gone
@@ -385,7 +386,7 @@ impl Work<'_> {
         let edit = EditId::made(reason, &member.id, &revs);
         let is_winner = member.tree.winner() == Some(leaf);
         let arriving = if reason == "join" && !self.is_cut(on.place) {
-            self.not_on_path(on, leaf)
+            self.not_on_path(on, leaf, |edit, from| self.origins.arrives(edit, on.target, from))
         } else {
             Vec::new()
         };
@@ -423,22 +424,8 @@ impl Work<'_> {
         self.emit(on.place, path, Some(Arc::new(shown)))
     }
 
-    /// The winner of some input has an edit that the leaf has not, though it belongs there.
-    fn is_apart(&self, on: &Alignment, leaf: NodeId) -> bool {
-        let on_path: HashSet<EditId> = self.entity.members[on.place].edits(leaf).into_iter().collect();
-        let winners = on.inputs.iter().map(|&input| &self.entity.members[input]);
-        let mut edits = winners.flat_map(|input| {
-            input
-                .tree
-                .winner()
-                .map(|winner| input.edits(winner))
-                .unwrap_or_default()
-        });
-        edits.any(|edit| self.origins.belongs(edit, on.target) && !on_path.contains(&edit))
-    }
-
-    /// The edits of the inputs that the target has on other branches only.
-    fn not_on_path(&self, on: &Alignment, leaf: NodeId) -> Vec<EditId> {
+    /// The edits that the winners of the inputs show and the leaf has not, as far as they count, from that input.
+    fn not_on_path(&self, on: &Alignment, leaf: NodeId, counts: impl Fn(EditId, ClassId) -> bool) -> Vec<EditId> {
         let target = &self.entity.members[on.place];
         let mut seen: HashSet<EditId> = target.edits(leaf).into_iter().collect();
         let mut missing = Vec::new();
@@ -446,7 +433,7 @@ impl Work<'_> {
             let input = &self.entity.members[input];
             let edits = input.tree.winner().map(|winner| input.edits(winner));
             for edit in edits.into_iter().flatten() {
-                if self.origins.arrives(edit, on.target, input.class) && seen.insert(edit) {
+                if counts(edit, input.class) && seen.insert(edit) {
                     missing.push(edit);
                 }
             }

@@ -497,13 +497,11 @@ proptest! {
         let is_there = is_there || kind == Kind::Share;
         if is_there {
             world.turn(0, 1);
-        }
-        // Groups are there, so that nobody makes them twice: of these conflicts each document has its own.
-        if is_there {
+            // Groups are there, so that nobody makes them twice: of these conflicts each document has its own.
             world.turn(2, 201);
-        }
-        for [who, what, _] in before.into_iter().filter(|_| is_there) {
-            world.turn(pick(who, 3), what.clamp(8, 235));
+            for [who, what, _] in before {
+                world.turn(pick(who, 3), what.clamp(8, 235));
+            }
         }
         world.settle();
         for [who, what, act] in acts {
